@@ -1,0 +1,30 @@
+/* ops.h: ids and attributes of the ops that plans are made of. */
+#ifndef COATI_OPS_H
+#define COATI_OPS_H
+#include "graph.h"
+
+typedef enum co_op {
+#define OP(id, name, min_in, max_in, n_out, diff) CO_OP_##id,
+#include "ops.def"
+#undef OP
+    CO_OP_COUNT
+} co_op;
+
+/* Attributes by op: co_rope (ROPE, ROPE_BWD), co_attn (ATTENTION*), co_classifier (TOKEN_LOGPROB*),
+ * co_attr_dropout (DROPOUT; its backward is DROPOUT itself applied to dy),
+ * co_attr_range (CLAMP*), co_attr_f32 (SCALE; the norms' eps, also in their backward),
+ * co_attr_i32 (GELU* 1: tanh; SHIFT_IDS offset), co_attr_cached (ATTENTION_CACHED). */
+typedef struct co_attr_f32 { float v; } co_attr_f32;
+typedef struct co_attr_i32 { int32_t v; } co_attr_i32;
+typedef struct co_attr_range { float lo, hi; } co_attr_range;
+typedef struct co_attr_dropout {
+    float p;
+    uint32_t stream; /* counter-based: element e of the token at position i of sequence key s draws from
+                        (seed, stream + unit*65536, hash(s, i, e)): packing and ranks do not change it */
+} co_attr_dropout;
+typedef struct co_attr_cached {
+    co_attn attn;
+    int32_t slot_len; /* positions a cache slot holds; slot c's rows start at c*slot_len */
+    int32_t pad;
+} co_attr_cached;
+#endif

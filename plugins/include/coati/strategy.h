@@ -1,0 +1,99 @@
+/* strategy.h: who holds which bytes of parameters, gradients and optimizer states, and when.
+ *
+ * Layout rule, relied on by the fuse pass: a strategy hands out each unit's parameters from one flat buffer
+ * per (unit, group), in declaration order, every start aligned to CO_PARAM_ALIGN bytes. */
+#ifndef COATI_STRATEGY_H
+#define COATI_STRATEGY_H
+#include "backend.h"
+#include "comm.h"
+#include "optimizer.h"
+
+#define CO_PARAM_ALIGN 256
+
+typedef enum co_phase { CO_PHASE_FORWARD = 0, CO_PHASE_BACKWARD, CO_PHASE_INFER } co_phase;
+typedef enum co_schedule_id { CO_SCHED_TRAIN = 0, CO_SCHED_EVAL, CO_SCHED_CACHED } co_schedule_id;
+
+typedef struct co_access {
+    uint32_t unit, phase; /* phase: co_phase */
+    size_t work_bytes;
+    uint64_t reserved[2];
+} co_access;
+
+typedef struct co_schedule {
+    uint32_t struct_size, id, n; /* id: co_schedule_id */
+    const co_access *a;          /* one micro-step in order, known from the plans */
+} co_schedule;
+
+typedef struct co_param_slot { /* one concrete tensor of one unit instance */
+    uint32_t unit, index, flags; /* unit: 0 embed, 1..L blocks, L+1 final; index within the unit; CO_PARAM_* */
+    uint32_t owner;              /* slot whose storage this is; itself unless tied */
+    uint32_t group;              /* same dtype, trainable and decay: one flat buffer per unit and group */
+    uint32_t storage;            /* 0 dense, else a quantised format, never trainable */
+    int32_t trainable;
+    const char *name;  /* file name with the layer number in place */
+    co_tensor shape;   /* data == NULL; dtype is the compute dtype */
+    uint64_t reserved[4];
+} co_param_slot;
+
+typedef struct co_strategy_args {
+    uint32_t struct_size;
+    const co_host *host;
+    const void *opts;
+    const co_backend_vt *backend;
+    void *backend_self;
+    const co_backend_vt *cpu; /* always there: offloaded update */
+    void *cpu_self;
+    const co_comm_vt *comm;
+    void *comm_self;
+    const co_optimizer_vt *optim; /* NULL for inference-only roles */
+    void *optim_self;
+    uint32_t n_units, n_params, n_schedules;
+    const co_param_slot *params;
+    const co_schedule *schedules;
+    size_t device_budget, host_budget;
+    co_stream compute;
+    int32_t plan_only; /* 1: allocate nothing; only report() and close() follow */
+} co_strategy_args;
+
+typedef struct co_step_stats {
+    uint32_t struct_size;
+    int32_t skipped;
+    double grad_norm; /* before clipping */
+} co_step_stats;
+
+/* What a strategy holds, to the byte: for --plan, and compared with what was allocated. */
+typedef struct co_strategy_bytes {
+    uint32_t struct_size;
+    size_t params, grads, master, optimizer, other;
+} co_strategy_bytes;
+
+typedef struct co_strategy_vt {
+    uint32_t struct_size;
+    int (*open)(const co_strategy_args *a, void **self);
+    void (*close)(void *self);
+    /* One micro-step of a schedule begins or ends. hold: keep all units gathered until end(). */
+    int (*begin)(void *self, uint32_t schedule, int hold);
+    int (*end)(void *self);
+    /* Views valid until the matching release; addresses come from a fixed set, stable for the run.
+     * params[i] belongs to the unit's parameter i. In the backward phase grads[i] likewise (data NULL where
+     * frozen) and accumulate[i] says whether kernels store (0) or add (1). */
+    int (*acquire)(void *self, uint32_t unit, co_phase ph, const co_tensor **params, co_tensor **grads,
+                   const uint8_t **accumulate);
+    int (*release)(void *self, uint32_t unit, co_phase ph);
+    /* All gradient contributions of `unit` are queued; may start reducing at once. */
+    int (*grads_ready)(void *self, uint32_t unit, int last_micro_step);
+    /* Norm, clip to max_norm (0: never), update, publish new parameters, gradients count as cleared.
+     * `step` counts from 1. Queues and returns; stats() may be asked later. */
+    int (*step)(void *self, int64_t step, double lr, double max_norm);
+    int (*stats)(void *self, int64_t step, co_step_stats *out);
+    /* State by parameter and range, whatever the layout. what: 0 master weight, 1.. optimizer state. Local: a
+     * range this rank does not own is CO_E_INVALID. write(what 0) also publishes the compute copy. */
+    int (*owned)(void *self, uint32_t what, void *sink,
+                 int (*range)(void *sink, uint32_t param, int64_t first, int64_t n));
+    int (*read)(void *self, uint32_t param, uint32_t what, int64_t first, int64_t n, void *host_f32);
+    int (*write)(void *self, uint32_t param, uint32_t what, int64_t first, int64_t n, const void *host_f32);
+    int (*gather)(void *self, uint32_t param, int64_t first, int64_t n, void *host_f32); /* collective: export */
+    int (*bytes)(void *self, co_strategy_bytes *out);
+    int (*park)(void *self, int parked); /* optional: move an idle model away */
+} co_strategy_vt;
+#endif

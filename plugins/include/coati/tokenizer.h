@@ -1,0 +1,26 @@
+/* tokenizer.h: text to ids and back. */
+#ifndef COATI_TOKENIZER_H
+#define COATI_TOKENIZER_H
+#include "host.h"
+
+/* Every tokenizer's options struct starts with this. */
+typedef struct co_tokenizer_common {
+    const char *path; /* the model's directory, or one file */
+} co_tokenizer_common;
+
+typedef struct co_tokenizer_vt {
+    uint32_t struct_size;
+    /* Files it can read, best first, NULL-terminated ("tokenizer.model"), for name = auto. */
+    const char *const *files;
+    int (*open)(const co_host *h, const void *opts, void **self);
+    void (*close)(void *self);
+    int (*n_vocab)(void *self, int64_t *n);
+    /* [any] No BOS or EOS is added. */
+    int (*encode)(void *self, const char *utf8, size_t len, co_arena *a, int32_t **ids, size_t *n);
+    /* [any] Exact text of the ids, special tokens left out. With `continuation` the first id follows earlier
+     * ones (no leading space is dropped), for streaming. */
+    int (*decode)(void *self, const int32_t *ids, size_t n, int continuation, co_arena *a, char **utf8,
+                  size_t *len);
+    int32_t (*special)(void *self, const char *role); /* "bos", "eos", "unk", "pad"; <0: none */
+} co_tokenizer_vt;
+#endif

@@ -1,0 +1,68 @@
+# One function per kind of target; flags and folders are decided here and nowhere else.
+include(GNUInstallDirs)
+
+set(CMAKE_C_STANDARD 11)
+set(CMAKE_C_EXTENSIONS OFF)
+set(CMAKE_CXX_STANDARD 17)
+set(CMAKE_CXX_EXTENSIONS OFF)
+set(CMAKE_POSITION_INDEPENDENT_CODE ON)
+set(CMAKE_RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/bin)
+set(COATI_PLUGIN_DIR ${CMAKE_BINARY_DIR}/lib/coati/1)
+if(NOT CMAKE_BUILD_TYPE)
+  set(CMAKE_BUILD_TYPE Release)
+endif()
+find_package(Threads REQUIRED)
+
+# Warnings and feature macros every target of ours gets.
+function(coati_flags target)
+  target_compile_options(${target} PRIVATE
+    $<$<COMPILE_LANGUAGE:C>:-Wall -Wextra -Wshadow -Wpointer-arith -Wstrict-prototypes -Wmissing-prototypes
+      -Wvla -Wformat=2 -Wno-format-nonliteral -Wno-missing-field-initializers -fno-math-errno>
+    $<$<COMPILE_LANGUAGE:CXX>:-Wall -Wextra>)
+  target_compile_definitions(${target} PRIVATE _GNU_SOURCE)
+endfunction()
+
+# coati_add_plugin(kind name sources…): coati-<kind>-<name>.so, or an object library when plugins are static.
+# Further properties go to target coati_<kind>_<name>.
+function(coati_add_plugin kind name)
+  set(target coati_${kind}_${name})
+  if(COATI_STATIC_PLUGINS)
+    add_library(${target} OBJECT ${ARGN})
+    target_compile_definitions(${target} PRIVATE CO_STATIC_PLUGIN=${kind}_${name})
+    set_property(GLOBAL APPEND PROPERTY COATI_STATIC_LIST ${kind}_${name})
+  else()
+    add_library(${target} MODULE ${ARGN})
+    set_target_properties(${target} PROPERTIES
+      PREFIX "" OUTPUT_NAME coati-${kind}-${name} LIBRARY_OUTPUT_DIRECTORY ${COATI_PLUGIN_DIR})
+    target_link_options(${target} PRIVATE -Wl,-z,defs)
+    install(TARGETS ${target} LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR}/coati/1)
+  endif()
+  set_target_properties(${target} PROPERTIES C_VISIBILITY_PRESET hidden CXX_VISIBILITY_PRESET hidden)
+  target_compile_definitions(${target} PRIVATE
+    CO_BUILT_WITH="${CMAKE_C_COMPILER_ID} ${CMAKE_C_COMPILER_VERSION}, coati ${PROJECT_VERSION}")
+  target_link_libraries(${target} PRIVATE coati::headers)
+  coati_flags(${target})
+endfunction()
+
+# coati_add_tool(name sources…): a program over the core.
+function(coati_add_tool name)
+  add_executable(${name} ${ARGN})
+  target_link_libraries(${name} PRIVATE coati_core)
+  coati_flags(${name})
+  install(TARGETS ${name} RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
+endfunction()
+
+# coati_add_test(name sources…): a test program over the core, run from the build folder. It finds files through
+# COATI_SOURCE_DIR (compile-time) and plugins through COATI_PLUGIN_PATH (environment).
+function(coati_add_test name)
+  add_executable(${name} ${ARGN})
+  set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
+  target_link_libraries(${name} PRIVATE coati_core m)
+  target_include_directories(${name} PRIVATE ${CMAKE_SOURCE_DIR}/tests)
+  target_compile_definitions(${name} PRIVATE COATI_SOURCE_DIR="${CMAKE_SOURCE_DIR}"
+    COATI_BINARY_DIR="${CMAKE_BINARY_DIR}")
+  coati_flags(${name})
+  add_test(NAME ${name} COMMAND ${name})
+  set_tests_properties(${name} PROPERTIES TIMEOUT 300
+    ENVIRONMENT "COATI_PLUGIN_PATH=${COATI_PLUGIN_DIR};COATI_BIN=${CMAKE_RUNTIME_OUTPUT_DIRECTORY}")
+endfunction()
