@@ -1,0 +1,103 @@
+/* engine.h: one model instance with its plans, its strategy and its buffers. It knows how to run a micro-step,
+ * an evaluation and a generation pass; what for is the trainer's business.
+ *
+ *   engine_open      records every unit, derives backwards, plans memory; allocates nothing on the backend
+ *   engine_bytes     what it will take, to the byte (--plan)
+ *   engine_allocate  takes it
+ *   engine_micro_step … engine_step
+ * [main] throughout. */
+#ifndef CORE_GRAPH_ENGINE_H
+#define CORE_GRAPH_ENGINE_H
+#include <coati/coati.h>
+#include <stdio.h>
+#include "core/params/table.h"
+
+typedef struct engine engine;
+
+/* A column of the batch besides ids and positions, read by the loss by name. */
+typedef struct engine_column {
+    const char *name; /* "labels", "mask" */
+    co_dtype dtype;   /* CO_I32 or CO_F32 */
+    uint32_t rows;    /* CO_ROWS_TOKENS or CO_ROWS_SEQS */
+} engine_column;
+
+typedef struct engine_args {
+    const co_host *host;
+    const co_backend_vt *backend;
+    void *backend_self;
+    const co_model_vt *model;
+    void *model_self;
+    const param_table *params;
+    const co_strategy_vt *strategy;
+    const void *strategy_opts;
+    const co_comm_vt *comm;
+    void *comm_self;
+    const co_optimizer_vt *optim; /* NULL: no training */
+    void *optim_self;
+    const co_loss_vt *loss; /* NULL: no training and no evaluation */
+    void *loss_self;
+    const engine_column *columns;
+    uint32_t n_columns;
+    int64_t max_tokens, max_seqs; /* capacity of a training or evaluation batch; 0: neither */
+    /* Generation: `slots` sequences of at most slot_len positions each, passes of at most pass_tokens new
+     * tokens, logits for at most pass_rows of them. slots 0: no generation. */
+    int64_t slots, slot_len, pass_tokens, pass_rows;
+    int32_t checkpoint_blocks; /* keep block inputs only, run blocks again in the backward */
+} engine_args;
+
+typedef struct engine_memory { /* bytes */
+    size_t params, grads, optimizer, master, strategy_other; /* from the strategy                        */
+    size_t saved;                                            /* kept from forward to backward, all units */
+    size_t hidden;                                           /* block inputs and their gradients         */
+    size_t work, scratch, batch, cache, out;
+    size_t total;
+} engine_memory;
+
+int engine_open(const engine_args *a, engine **out);
+int engine_allocate(engine *e);
+void engine_close(engine *e);
+void engine_bytes(const engine *e, engine_memory *out);
+size_t engine_allocated(const engine *e); /* counted at the allocator; equals engine_bytes().total */
+/* Floating-point operations of one training micro-step with n_tokens all carrying labels (products only, two
+ * a multiply-add), for MFU. */
+double engine_flops(const engine *e, int64_t n_tokens);
+void engine_dump(const engine *e, FILE *to); /* every plan, line by line */
+
+typedef struct engine_batch {
+    int32_t n_tokens, n_seqs;
+    const int32_t *ids, *positions; /* [n_tokens] */
+    const int32_t *seq_start;       /* [n_seqs+1] */
+    const uint64_t *seq_key;        /* [n_seqs]   */
+    const void *const *columns;     /* as engine_args.columns */
+} engine_batch;
+
+#define ENGINE_MAX_METRICS 16
+typedef struct engine_result {
+    double loss; /* the loss's scalar, this micro-step's share of the step's mean: sum over micro-steps */
+    uint32_t n_metrics;
+    const char *metric_name[ENGINE_MAX_METRICS];
+    double metric[ENGINE_MAX_METRICS];
+} engine_result;
+
+/* Forward and backward. inv_denom: 1/D of the whole step; weight: factor on the loss. */
+int engine_micro_step(engine *e, const engine_batch *b, double inv_denom, double weight, int64_t step,
+                      int last_micro_step, engine_result *out);
+int engine_step(engine *e, int64_t step, double lr, double max_norm, co_step_stats *out);
+int engine_evaluate(engine *e, const engine_batch *b, double inv_denom, engine_result *out);
+
+/* One generation pass over sequences that continue in their cache slots: sequence i adds the tokens
+ * seq_start[i]..seq_start[i+1] at positions past_len[i].. of slot[i]. rows: token indices whose logits are
+ * wanted. logits: [n_rows, n_vocab], valid until the next pass. */
+typedef struct engine_pass {
+    int32_t n_tokens, n_seqs, n_rows;
+    const int32_t *ids, *seq_start, *slot, *past_len, *rows;
+} engine_pass;
+int engine_generate(engine *e, const engine_pass *p, const float **logits);
+
+/* Parameters and optimizer states by range (co_strategy_vt.read and write). */
+int engine_read(engine *e, uint32_t param, uint32_t what, int64_t first, int64_t n, float *out);
+int engine_write(engine *e, uint32_t param, uint32_t what, int64_t first, int64_t n, const float *in);
+int engine_gather(engine *e, uint32_t param, int64_t first, int64_t n, float *out);
+/* Tests: gradient of a parameter after micro-steps and before engine_step. */
+int engine_read_grad(engine *e, uint32_t param, int64_t first, int64_t n, float *out);
+#endif
