@@ -1,0 +1,56 @@
+/* table.h: every concrete parameter of one model instance, in the order strategies, checkpoints and the engine
+ * know them: unit by unit, within a unit as the model declared them. Made once, before anything is allocated. */
+#ifndef CORE_PARAMS_TABLE_H
+#define CORE_PARAMS_TABLE_H
+#include <coati/model.h>
+#include <coati/strategy.h>
+
+/* co_param_slot.group: bits, so that one number says how a flat buffer is treated. */
+enum {
+    PARAM_GROUP_NO_DECAY = 1u << 0, /* weight decay does not apply                      */
+    PARAM_GROUP_FP32 = 1u << 1,     /* kept in fp32 although the table's dtype is lower */
+    PARAM_GROUP_FROZEN = 1u << 2,   /* no gradient, no optimizer state                  */
+    PARAM_GROUP_COUNT = 8
+};
+
+typedef struct param_table {
+    uint32_t n_units;            /* n_layers + 2: 0 embed, 1..n_layers blocks, n_layers+1 final            */
+    uint32_t n_layers;
+    uint32_t n_params;           /* length of slots, tied ones included                                    */
+    co_dtype dtype;              /* compute dtype, of all slots without CO_PARAM_FP32                      */
+    co_model_info info;          /* as the model gave it                                                   */
+    co_param_slot *slots;        /* [n_params]; shape.row_stride filled, shape.data NULL                   */
+    uint32_t *unit_first;        /* [n_units+1]; unit u holds slots unit_first[u] .. unit_first[u+1]-1     */
+    const co_param *decls[3];    /* by co_unit: the declarations, in order; slot i of a unit is decls[kind][index] */
+    uint32_t n_decls[3];
+    int64_t n_elements;          /* tied parameters counted once */
+    int64_t n_trainable;         /* of these, not frozen         */
+    void *impl;
+} param_table;
+
+/* Asks the model for its info and parameters and expands them: {} in names becomes the layer number from 0,
+ * tied_to becomes the owner's slot (chains followed; shapes must agree; the owner's group is taken).
+ * CO_E_INVALID names the parameter: repeated names, empty or negative shapes, products beyond 2^62, a tie to
+ * nothing or to itself, {} where there is no layer and none where there are several.
+ * The model must outlive the table only for declarations' strings: they are copied, so it need not. */
+int param_table_build(const co_model_vt *vt, void *model, co_dtype dtype, param_table **out);
+void param_table_free(param_table *t);
+
+static inline co_unit param_unit_kind(const param_table *t, uint32_t unit)
+{
+    return unit == 0 ? CO_UNIT_EMBED : unit + 1 == t->n_units ? CO_UNIT_FINAL : CO_UNIT_BLOCK;
+}
+static inline uint32_t param_unit_count(const param_table *t, uint32_t unit)
+{
+    return t->unit_first[unit + 1] - t->unit_first[unit];
+}
+const co_param *param_decl(const param_table *t, uint32_t slot);
+int64_t param_elements(const co_param_slot *s);
+/* Index within units of that kind, or CO_NONE. */
+uint32_t param_find_local(const param_table *t, co_unit kind, const char *local_name);
+/* Slot by file name (layer number in place), or CO_NONE. */
+uint32_t param_find(const param_table *t, const char *name);
+/* Takes a parameter (and whatever is tied to it) out of training, or back in; groups and counts follow. Before
+ * the table is handed to an engine. */
+int param_table_freeze(param_table *t, uint32_t slot, int frozen);
+#endif
