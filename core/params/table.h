@@ -30,9 +30,9 @@ typedef struct param_table {
 
 /* Asks the model for its info and parameters and expands them: {} in names becomes the layer number from 0,
  * tied_to becomes the owner's slot (chains followed; shapes must agree; the owner's group is taken).
- * CO_E_INVALID names the parameter: repeated names, empty or negative shapes, products beyond 2^62, a tie to
+ * CO_E_INVALID names the parameter: repeated names, empty or negative shapes, 2^40 elements or more, a tie to
  * nothing or to itself, {} where there is no layer and none where there are several.
- * The model must outlive the table only for declarations' strings: they are copied, so it need not. */
+ * Strings are copied: the table may outlive the model. */
 int param_table_build(const co_model_vt *vt, void *model, co_dtype dtype, param_table **out);
 void param_table_free(param_table *t);
 
