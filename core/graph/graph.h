@@ -43,6 +43,7 @@ typedef struct gscope {
     uint32_t first_slot;           /* number of slots[0] in the whole table */
     co_dtype dtype;                /* of activations */
     int64_t max_tokens, max_seqs, max_gathered;
+    int32_t training;              /* 0: dropout is off */
     int32_t slot_len;              /* > 0: attention uses the cache */
     int64_t slots_in_cache;
 } gscope;
@@ -80,6 +81,8 @@ co_val graph_value(co_graph *g, co_dtype t, uint32_t rows, uint32_t ndim, int64_
 co_val graph_batch(co_graph *g, const char *column);
 /* Appends a node; outputs are fresh values shaped like the given ones. Returns the node. */
 gnode *graph_node(co_graph *g, uint32_t op, uint32_t n_in, const uint32_t *in, const void *attrs, size_t attrs_size);
+/* Fixes where a result stands; one that is a view or an input is copied there. Before graph_derive. */
+int graph_pin(co_graph *g, co_val *result, uint32_t region, size_t offset);
 int graph_fail(co_graph *g, const char *fmt, ...) CO_PRINTF(2, 3); /* first cause wins */
 
 const char *op_name(uint32_t op);

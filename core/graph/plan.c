@@ -115,6 +115,13 @@ static void share_in_place(planner *p, uint32_t t)
     }
 }
 
+static int copies_onto_itself(const co_graph *g, const gnode *n)
+{
+    int64_t a, b;
+    if (n->op != CO_OP_SCALE || ((const co_attr_f32 *)(const void *)n->attrs)->v != 1.0f) return 0;
+    return root_of(g, n->in[0], &a) == root_of(g, n->out[0], &b) && a == b;
+}
+
 /* Parts of a concat are written where the whole will stand. Returns 1 if nothing is left to copy. */
 static int share_concat(planner *p, uint32_t t)
 {
@@ -154,30 +161,6 @@ static void find_lifetimes(planner *p)
         for (uint32_t k = 0; k < g->nodes[t].n_in; k++) touch(p, g->nodes[t].in[k], t);
         for (uint32_t k = 0; k < g->nodes[t].n_out; k++) touch(p, g->nodes[t].out[k], t);
     }
-}
-
-/* A result that is not a block of its own (a view, or the input itself) is copied to where it must stand. */
-static int pin_result(co_graph *g, uint32_t *result, uint32_t region)
-{
-    gvalue *v = &g->values[*result];
-    if (v->view_of == CO_NONE && v->region == CO_REGION_WORK) {
-        v->region = region;
-        return CO_OK;
-    }
-    const co_attr_f32 one = {1.0f};
-    const uint32_t from = *result;
-    const gvalue m = *v;
-    gnode copy = {.op = CO_OP_SCALE, .n_in = 1, .n_out = 1, .attrs_size = sizeof one};
-    const uint32_t to = graph_value(g, m.shape.dtype, m.rows, m.shape.ndim, m.shape.ne[0], m.shape.ne[1], region);
-    if (!to || !graph_node(g, CO_OP_SCALE, 1, &from, &one, sizeof one)) return CO_E_NOMEM;
-    g->nodes[g->n_nodes - 1].out[0] = to;
-    uint32_t at = 0; /* forward nodes come first */
-    while (at < g->n_nodes - 1 && !g->nodes[at].backward) at++;
-    copy = g->nodes[g->n_nodes - 1];
-    memmove(&g->nodes[at + 1], &g->nodes[at], (g->n_nodes - 1 - at) * sizeof copy);
-    g->nodes[at] = copy;
-    *result = to;
-    return CO_OK;
 }
 
 static void measure_blocks(planner *p)
@@ -288,9 +271,8 @@ static int write_plan(co_graph *g, uint32_t from, uint32_t to, const co_plan_val
 int graph_plan(co_graph *g, int one, unit_plans *out)
 {
     planner p = {.g = g, .one = one};
-    int r = g->failed ? CO_E_CONFIG : CO_OK;
-    if (r == CO_OK && g->y) r = pin_result(g, &g->y, CO_REGION_Y);
-    if (r) return r;
+    int r;
+    if (g->failed) return CO_E_CONFIG;
     while (p.n_forward < g->n_nodes && !g->nodes[p.n_forward].backward) p.n_forward++;
     for (uint32_t i = p.n_forward; i < g->n_nodes && !one; i++)
         if (!g->nodes[i].backward) return graph_fail(g, "forward and backward are tangled");
@@ -303,12 +285,15 @@ int graph_plan(co_graph *g, int one, unit_plans *out)
     find_lifetimes(&p);
     for (uint32_t t = 0; t < g->n_nodes; t++) {
         if (g->nodes[t].op != CO_OP_CONCAT || !share_concat(&p, t)) continue;
-        const uint32_t whole = g->nodes[t].out[0];
         drop_node(&p, t--);
         find_lifetimes(&p);
-        (void)whole;
     }
-    for (uint32_t t = 0; t < g->n_nodes; t++) share_in_place(&p, t);
+    for (uint32_t t = 0; t < g->n_nodes; t++) {
+        share_in_place(&p, t);
+        if (!copies_onto_itself(g, &g->nodes[t])) continue;
+        drop_node(&p, t--);
+        find_lifetimes(&p);
+    }
     measure_blocks(&p);
     memset(out, 0, sizeof *out);
     for (uint32_t v = 1; v < g->n_values; v++) {

@@ -2,6 +2,7 @@
 #include "core/graph/graph.h"
 #include "core/base/error.h"
 #include <stdarg.h>
+#include <stdio.h>
 #include <string.h>
 
 static const struct { const char *name; uint8_t min_in, max_in, n_out, diff; } op_table[] = {
@@ -117,6 +118,24 @@ co_val graph_batch(co_graph *g, const char *column)
         return v;
     }
     return (void)graph_fail(g, "the batch has no column '%s'", column), 0;
+}
+
+int graph_pin(co_graph *g, co_val *result, uint32_t region, size_t offset)
+{
+    if (g->failed || *result == 0) return g->failed ? CO_E_CONFIG : graph_fail(g, "build() returned no value");
+    gvalue *v = &g->values[*result];
+    if (v->view_of != CO_NONE || v->region != CO_REGION_WORK) { /* a view, or an input handed back: copy it */
+        const gvalue m = *v;
+        const co_attr_f32 one = {1.0f};
+        if (!graph_node(g, CO_OP_SCALE, 1, result, &one, sizeof one)) return CO_E_NOMEM;
+        *result = graph_value(g, m.shape.dtype, m.rows, m.shape.ndim, m.shape.ne[0], m.shape.ne[1], region);
+        if (!*result) return CO_E_NOMEM;
+        g->nodes[g->n_nodes - 1].out[0] = *result;
+        v = &g->values[*result];
+    }
+    v->region = region;
+    v->offset = offset;
+    return CO_OK;
 }
 
 /* ---- helpers for the builder calls ------------------------------------------------------------------ */
@@ -256,6 +275,7 @@ static co_val b_attention(co_graph *g, co_val q, co_val k, co_val v, const co_at
     memset(&at, 0, sizeof at);
     memcpy(&at, a, a->struct_size < sizeof at ? a->struct_size : sizeof at);
     at.struct_size = sizeof at;
+    if (!g->scope.training) at.dropout = 0;
     const int64_t qc = val(g, q)->shape.ne[1], kc = val(g, k)->shape.ne[1];
     if (!at.n_heads || !at.n_kv_heads || at.n_heads % at.n_kv_heads || qc % at.n_heads || kc % at.n_kv_heads ||
         qc / at.n_heads != kc / at.n_kv_heads)
@@ -317,7 +337,7 @@ static co_val b_row_gather(co_graph *g, co_val x, co_val rows)
 static co_val b_dropout(co_graph *g, co_val x, float p)
 {
     if (!usable(g, x, "dropout")) return 0;
-    if (p == 0) return x;
+    if (p == 0 || !g->scope.training) return x;
     if (!(p > 0 && p < 1)) return (void)graph_fail(g, "dropout: probability %g is not in [0, 1)", (double)p), 0;
     const co_attr_dropout at = {p, 16 + g->next_stream++};
     return single(g, CO_OP_DROPOUT, x, &at, sizeof at);

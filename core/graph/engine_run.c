@@ -1,0 +1,221 @@
+/* engine_run.c: steps, evaluations and generation passes over the plans. Nothing is allocated here. */
+#include "core/graph/engine_impl.h"
+#include "core/base/error.h"
+#include <string.h>
+
+static int check_ids(const engine *e, const int32_t *ids, int32_t n)
+{
+    for (int32_t i = 0; i < n; i++)
+        if (ids[i] < 0 || ids[i] >= e->n_vocab)
+            return FAIL(CO_E_FORMAT, "token %d of the batch is id %d; the model's vocabulary has %lld: does the "
+                        "tokenizer belong to this model?", i, ids[i], (long long)e->n_vocab);
+    return CO_OK;
+}
+
+static int upload(engine *e, engine_mode mode, uint32_t column, const void *from, size_t n)
+{
+    if (n == 0) return CO_OK;
+    const gcolumn *c = &e->layout[mode].columns[column];
+    return e->a.backend->copy(e->a.backend_self, e->batch + c->offset, from, n * 4, NULL);
+}
+
+static int upload_batch(engine *e, engine_mode mode, const engine_batch *b)
+{
+    if (b->n_tokens < 0 || b->n_tokens > e->a.max_tokens || b->n_seqs > e->a.max_seqs)
+        return FAIL(CO_E_INVALID, "a batch of %d tokens in %d sequences; planned for %lld in %lld", b->n_tokens,
+                    b->n_seqs, (long long)e->a.max_tokens, (long long)e->a.max_seqs);
+    int r = check_ids(e, b->ids, b->n_tokens);
+    if (r == CO_OK) r = upload(e, mode, 0, b->ids, (size_t)b->n_tokens);
+    if (r == CO_OK) r = upload(e, mode, 1, b->positions, (size_t)b->n_tokens);
+    for (uint32_t i = 0; i < e->a.n_columns && r == CO_OK; i++) {
+        const int tokens = e->a.columns[i].rows == CO_ROWS_TOKENS;
+        r = upload(e, mode, 2 + i, b->columns[i], (size_t)(tokens ? b->n_tokens : b->n_seqs));
+    }
+    return r;
+}
+
+/* Hidden-state buffer i of the mode: the output of unit i when training, two taken in turns otherwise. */
+static char *hidden_at(engine *e, engine_mode mode, uint32_t i)
+{
+    if (mode == MODE_CACHED) return e->hidden + (i & 1) * e->hidden_cached;
+    return e->hidden + (mode == MODE_TRAIN ? i : (i & 1)) * e->hidden_train;
+}
+
+static void bind(engine *e, engine_mode mode, uint32_t unit, co_live *live, co_binding *b)
+{
+    memset(b, 0, sizeof *b);
+    b->struct_size = sizeof *b;
+    b->base[CO_REGION_WORK] = e->work;
+    b->base[CO_REGION_SCRATCH] = e->scratch;
+    b->base[CO_REGION_BATCH] = e->batch;
+    b->base[CO_REGION_OUT] = e->out;
+    b->base[CO_REGION_SAVED] = e->saved ? e->saved + e->saved_at[unit] : NULL;
+    b->base[CO_REGION_CACHE] = e->cache ? e->cache + e->cache_at[unit] : NULL;
+    if (unit > 0) b->base[CO_REGION_X] = hidden_at(e, mode, unit - 1);
+    if (unit + 1 < e->n_units) b->base[CO_REGION_Y] = hidden_at(e, mode, unit);
+    live->unit = unit;
+    b->host_live = b->dev_live = live;
+}
+
+static int run_forward(engine *e, engine_mode mode, uint32_t unit, co_phase phase, co_live *live)
+{
+    const co_tensor *params = NULL;
+    co_tensor *grads = NULL;
+    const uint8_t *accumulate = NULL;
+    co_binding b;
+    int r = e->a.strategy->acquire(e->strategy, unit, phase, &params, &grads, &accumulate);
+    if (r) return r;
+    bind(e, mode, unit, live, &b);
+    b.params = params;
+    r = e->a.backend->run(e->a.backend_self, e->units[mode][e->kind_of[unit]].forward, &b, NULL);
+    if (r) return r;
+    return e->a.strategy->release(e->strategy, unit, phase);
+}
+
+/* The last unit runs forward and backward as one plan; the others run their backward, after their forward again
+ * if they are checkpointed. */
+static int run_backward(engine *e, uint32_t unit, co_live *live, int last_micro_step)
+{
+    const engine_unit *u = &e->units[MODE_TRAIN][e->kind_of[unit]];
+    const co_tensor *params = NULL;
+    co_tensor *grads = NULL;
+    const uint8_t *accumulate = NULL;
+    co_binding b;
+    int r = e->a.strategy->acquire(e->strategy, unit, CO_PHASE_BACKWARD, &params, &grads, &accumulate);
+    if (r) return r;
+    bind(e, MODE_TRAIN, unit, live, &b);
+    b.params = params;
+    b.grads = grads;
+    b.accumulate = accumulate;
+    char *const gradient = e->hidden + (size_t)(e->n_layers + 1) * e->hidden_train;
+    b.base[CO_REGION_DX] = gradient + (unit & 1) * e->hidden_train;
+    b.base[CO_REGION_DY] = gradient + (1 - (unit & 1)) * e->hidden_train;
+    if (unit + 1 == e->n_units) {
+        r = e->a.backend->run(e->a.backend_self, u->forward, &b, NULL);
+    } else {
+        if (e->a.checkpoint_blocks && e->kind_of[unit] >= KIND_BLOCK)
+            r = e->a.backend->run(e->a.backend_self, u->forward, &b, NULL);
+        if (r == CO_OK && u->backward) r = e->a.backend->run(e->a.backend_self, u->backward, &b, NULL);
+    }
+    if (r == CO_OK) r = e->a.strategy->release(e->strategy, unit, CO_PHASE_BACKWARD);
+    if (r == CO_OK) r = e->a.strategy->grads_ready(e->strategy, unit, last_micro_step);
+    return r;
+}
+
+static int read_results(engine *e, engine_result *out)
+{
+    float v = 0;
+    memset(out, 0, sizeof *out);
+    int r = e->a.backend->stream_sync(e->a.backend_self, NULL);
+    if (r == CO_OK) r = e->a.backend->copy(e->a.backend_self, &v, e->out, sizeof v, NULL);
+    out->loss = v;
+    out->n_metrics = e->n_metrics;
+    for (uint32_t i = 0; i < e->n_metrics && r == CO_OK; i++) {
+        r = e->a.backend->copy(e->a.backend_self, &v, e->out + (size_t)OUT_SLOT * (i + 1), sizeof v, NULL);
+        out->metric_name[i] = e->metric_name[i];
+        out->metric[i] = v;
+    }
+    return r;
+}
+
+static co_live live_of(const engine_batch *b, double inv_denom, double weight, int64_t step)
+{
+    return (co_live){.struct_size = sizeof(co_live), .n_tokens = b->n_tokens, .n_seqs = b->n_seqs,
+                     .seq_start = b->seq_start, .seq_key = b->seq_key, .inv_denom = (float)inv_denom,
+                     .loss_weight = (float)weight, .step_key = (uint64_t)step};
+}
+
+int engine_micro_step(engine *e, const engine_batch *b, double inv_denom, double weight, int64_t step,
+                      int last_micro_step, engine_result *out)
+{
+    if (!e->has_mode[MODE_TRAIN] || !e->strategy_live) return FAIL(CO_E_STATE, "this engine was not opened for training");
+    co_live live = live_of(b, inv_denom, weight, step);
+    int r = upload_batch(e, MODE_TRAIN, b);
+    if (r == CO_OK) r = e->a.strategy->begin(e->strategy, CO_SCHED_TRAIN, 0);
+    for (uint32_t u = 0; u + 1 < e->n_units && r == CO_OK; u++) r = run_forward(e, MODE_TRAIN, u, CO_PHASE_FORWARD, &live);
+    for (uint32_t u = e->n_units; u-- > 0 && r == CO_OK;) r = run_backward(e, u, &live, last_micro_step);
+    if (r == CO_OK) r = e->a.strategy->end(e->strategy);
+    return r == CO_OK ? read_results(e, out) : r;
+}
+
+int engine_step(engine *e, int64_t step, double lr, double max_norm, co_step_stats *out)
+{
+    int r = e->a.strategy->step(e->strategy, step, lr, max_norm);
+    out->struct_size = sizeof *out;
+    return r == CO_OK ? e->a.strategy->stats(e->strategy, step, out) : r;
+}
+
+int engine_evaluate(engine *e, const engine_batch *b, double inv_denom, engine_result *out)
+{
+    if (!e->has_mode[MODE_EVAL] || !e->strategy_live) return FAIL(CO_E_STATE, "this engine was not opened for evaluation");
+    co_live live = live_of(b, inv_denom, 1, 0);
+    int r = upload_batch(e, MODE_EVAL, b);
+    if (r == CO_OK) r = e->a.strategy->begin(e->strategy, CO_SCHED_EVAL, 0);
+    for (uint32_t u = 0; u < e->n_units && r == CO_OK; u++) r = run_forward(e, MODE_EVAL, u, CO_PHASE_INFER, &live);
+    if (r == CO_OK) r = e->a.strategy->end(e->strategy);
+    return r == CO_OK ? read_results(e, out) : r;
+}
+
+static int check_pass(const engine *e, const engine_pass *p)
+{
+    if (p->n_tokens > e->a.pass_tokens || p->n_seqs > e->a.slots || p->n_rows > e->a.pass_rows)
+        return FAIL(CO_E_INVALID, "a pass of %d tokens, %d sequences, %d rows; planned for %lld, %lld, %lld", p->n_tokens,
+                    p->n_seqs, p->n_rows, (long long)e->a.pass_tokens, (long long)e->a.slots, (long long)e->a.pass_rows);
+    for (int32_t s = 0; s < p->n_seqs; s++) {
+        const int64_t end = (int64_t)p->past_len[s] + p->seq_start[s + 1] - p->seq_start[s];
+        if (p->slot[s] < 0 || p->slot[s] >= e->a.slots || p->past_len[s] < 0 || end > e->a.slot_len)
+            return FAIL(CO_E_INVALID, "sequence %d reaches position %lld in slot %d; %lld slots of %lld positions", s,
+                        (long long)end, p->slot[s], (long long)e->a.slots, (long long)e->a.slot_len);
+    }
+    return check_ids(e, p->ids, p->n_tokens);
+}
+
+int engine_generate(engine *e, const engine_pass *p, const float **logits)
+{
+    if (!e->has_mode[MODE_CACHED] || !e->strategy_live) return FAIL(CO_E_STATE, "this engine was not opened for generation");
+    int r = check_pass(e, p);
+    if (r) return r;
+    for (int32_t s = 0; s < p->n_seqs; s++)
+        for (int32_t i = p->seq_start[s]; i < p->seq_start[s + 1]; i++)
+            e->positions[i] = p->past_len[s] + i - p->seq_start[s];
+    co_live live = {.struct_size = sizeof live, .n_tokens = p->n_tokens, .n_seqs = p->n_seqs, .n_gathered = p->n_rows,
+                    .seq_start = p->seq_start, .cache_slot = p->slot, .past_len = p->past_len};
+    r = upload(e, MODE_CACHED, 0, p->ids, (size_t)p->n_tokens);
+    if (r == CO_OK) r = upload(e, MODE_CACHED, 1, e->positions, (size_t)p->n_tokens);
+    if (r == CO_OK) r = upload(e, MODE_CACHED, 2, p->rows, (size_t)p->n_rows);
+    if (r == CO_OK) r = e->a.strategy->begin(e->strategy, CO_SCHED_CACHED, 0);
+    for (uint32_t u = 0; u < e->n_units && r == CO_OK; u++) r = run_forward(e, MODE_CACHED, u, CO_PHASE_INFER, &live);
+    if (r == CO_OK) r = e->a.strategy->end(e->strategy);
+    if (r == CO_OK) r = e->a.backend->stream_sync(e->a.backend_self, NULL);
+    if (r == CO_OK)
+        r = e->a.backend->copy(e->a.backend_self, e->logits, e->out, (size_t)(p->n_rows * e->n_vocab) * sizeof(float), NULL);
+    *logits = e->logits;
+    return r;
+}
+
+int engine_read(engine *e, uint32_t param, uint32_t what, int64_t first, int64_t n, float *out)
+{
+    return e->a.strategy->read(e->strategy, param, what, first, n, out);
+}
+int engine_write(engine *e, uint32_t param, uint32_t what, int64_t first, int64_t n, const float *in)
+{
+    return e->a.strategy->write(e->strategy, param, what, first, n, in);
+}
+int engine_gather(engine *e, uint32_t param, int64_t first, int64_t n, float *out)
+{
+    return e->a.strategy->gather(e->strategy, param, first, n, out);
+}
+
+int engine_read_grad(engine *e, uint32_t param, int64_t first, int64_t n, float *out)
+{
+    const param_table *t = e->a.params;
+    const uint32_t owner = t->slots[param].owner, unit = t->slots[owner].unit;
+    const co_tensor *params = NULL;
+    co_tensor *grads = NULL;
+    const uint8_t *accumulate = NULL;
+    int r = e->a.strategy->acquire(e->strategy, unit, CO_PHASE_BACKWARD, &params, &grads, &accumulate);
+    if (r) return r;
+    const co_tensor *g = grads ? &grads[t->slots[owner].index] : NULL;
+    if (!g || !g->data) return FAIL(CO_E_INVALID, "parameter '%s' has no gradient", t->slots[param].name);
+    return e->a.backend->copy(e->a.backend_self, out, (const float *)g->data + first, (size_t)n * sizeof(float), NULL);
+}
