@@ -120,9 +120,8 @@ int hf_config_parse(const char *json, size_t len, const char *name, hf_config **
     memcpy(c->text, json, len);
     c->root = cJSON_ParseWithLength(json, len);
     if (!c->root) {
-        /* The text is sound, so it is cJSON's own limit: 63 characters a number. */
-        rc = FAIL(CO_E_FORMAT, "%s: a number of more than 63 characters, or no memory for %zu bytes of JSON", name,
-                  len);
+        /* the text is sound, so it is memory, or the 63 characters a number has in some versions of cJSON */
+        rc = FAIL(CO_E_FORMAT, "%s: cJSON cannot hold it: a very long number, or no memory for %zu bytes", name, len);
         goto fail;
     }
     if (!cJSON_IsObject(c->root)) {

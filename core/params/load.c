@@ -19,12 +19,14 @@ typedef struct loading {
 
 static const char *config_name(const loading *l) { return l->config ? hf_config_path(l->config) : "the configuration"; }
 
+static const char *const prefixes[] = {"model.", "transformer."};
+enum { N_PREFIXES = 2 };
+
 /* Files of base models lack the head's prefix and the other way round. */
 static const st_tensor *find_tensor(const st_set *file, const char *name)
 {
-    static const char *const prefixes[] = {"model.", "transformer."};
     const st_tensor *t = st_find(file, name);
-    for (size_t i = 0; i < 2 && !t; i++) {
+    for (size_t i = 0; i < N_PREFIXES && !t; i++) {
         size_t n = strlen(prefixes[i]);
         if (strncmp(name, prefixes[i], n) == 0) {
             t = st_find(file, name + n);
@@ -79,37 +81,55 @@ static int check_tensor(const loading *l, const co_param_slot *s, const st_tenso
     return CO_OK;
 }
 
-/* Number of layers that the file seems to have: one more than the largest number in the place of {} in a block
- * parameter's name. 0: cannot tell. Any tensor above n_layers goes to *beyond. */
-static uint32_t count_layers(const loading *l, const st_tensor **beyond)
+/* The layer in `name` if it is `pattern` with a number in place of {}, else -1. */
+static int64_t layer_by(const char *pattern, const char *name)
 {
-    uint32_t layers = 0;
-    for (uint32_t i = 0; i < l->t->n_decls[CO_UNIT_BLOCK]; i++) {
-        const char *pattern = l->t->decls[CO_UNIT_BLOCK][i].file_name, *hole = strstr(pattern, "{}");
-        for (size_t k = 0; hole && k < st_count(l->file); k++) {
-            const char *name = st_at(l->file, k)->name;
-            size_t before = (size_t)(hole - pattern);
-            if (strncmp(name, pattern, before) != 0) continue;
-            uint32_t layer = 0, n = 0;
-            const char *p = name + before;
-            for (; *p >= '0' && *p <= '9' && n < 7; p++, n++) layer = layer * 10 + (uint32_t)(*p - '0');
-            if (n == 0 || strcmp(p, hole + 2) != 0) continue;
-            if (layer >= layers) layers = layer + 1;
-            if (layer >= l->t->n_layers) *beyond = st_at(l->file, k);
+    const char *hole = strstr(pattern, "{}");
+    size_t before = hole ? (size_t)(hole - pattern) : 0;
+    int64_t layer = 0;
+    int digits = 0;
+    if (!hole || strncmp(name, pattern, before) != 0) return -1;
+    const char *p = name + before;
+    for (; *p >= '0' && *p <= '9' && digits < 7; p++, digits++) layer = layer * 10 + (*p - '0');
+    return digits && strcmp(p, hole + 2) == 0 ? layer : -1;
+}
+
+static int64_t layer_of(const param_table *t, const char *name)
+{
+    for (uint32_t i = 0; i < t->n_decls[CO_UNIT_BLOCK]; i++) {
+        const char *pattern = t->decls[CO_UNIT_BLOCK][i].file_name;
+        int64_t layer = layer_by(pattern, name);
+        for (size_t k = 0; k < N_PREFIXES && layer < 0; k++) {
+            size_t n = strlen(prefixes[k]);
+            if (strncmp(pattern, prefixes[k], n) == 0) layer = layer_by(pattern + n, name);
+            else if (strncmp(name, prefixes[k], n) == 0) layer = layer_by(pattern, name + n);
         }
-        if (layers) break; /* one kind of tensor tells, and the file is scanned once */
+        if (layer >= 0) return layer;
+    }
+    return -1;
+}
+
+/* Number of layers that the file seems to have; a tensor of the last one goes to *last. */
+static int64_t count_layers(const loading *l, const st_tensor **last)
+{
+    int64_t layers = 0;
+    for (size_t k = 0; k < st_count(l->file); k++) {
+        int64_t layer = layer_of(l->t, st_at(l->file, k)->name);
+        if (layer < layers) continue;
+        layers = layer + 1;
+        *last = st_at(l->file, k);
     }
     return layers;
 }
 
 static int fail_missing(const loading *l, uint32_t first, uint32_t n)
 {
-    const st_tensor *beyond = NULL;
+    const st_tensor *last = NULL;
     char layers[200] = "", more[40] = "";
-    uint32_t have = count_layers(l, &beyond);
+    int64_t have = count_layers(l, &last);
     const char *file = st_count(l->file) ? st_at(l->file, 0)->file : "the file";
     if (have && have != l->t->n_layers)
-        snprintf(layers, sizeof layers, "; the file has %u layers, and %s of %s says %u", have, blame_layers(l->config),
+        snprintf(layers, sizeof layers, "; the file has %lld layers, and %s of %s says %u", (long long)have, blame_layers(l->config),
                  config_name(l), l->t->n_layers);
     if (n > 1) snprintf(more, sizeof more, " and %u more", n - 1);
     return FAIL(CO_E_FORMAT, "%s: tensor \"%s\"%s missing%s", file, l->t->slots[first].name, more, layers);
@@ -157,13 +177,13 @@ static int harmless(const char *name)
 
 static int check_unused(loading *l)
 {
-    const st_tensor *beyond = NULL;
+    const st_tensor *last = NULL;
     char names[600] = "";
     size_t at = 0, n = 0;
-    uint32_t have = count_layers(l, &beyond);
-    if (beyond)
-        return FAIL(CO_E_FORMAT, "%s: tensor \"%s\" is of layer %u, but %s of %s says %u layers", beyond->file,
-                    beyond->name, have - 1, blame_layers(l->config), config_name(l), l->t->n_layers);
+    int64_t have = count_layers(l, &last);
+    if (have > l->t->n_layers)
+        return FAIL(CO_E_FORMAT, "%s: tensor \"%s\" is of layer %lld, but %s of %s says %u layers", last->file,
+                    last->name, (long long)have - 1, blame_layers(l->config), config_name(l), l->t->n_layers);
     for (size_t i = 0; i < st_count(l->file); i++) {
         const char *name = st_at(l->file, i)->name;
         if (l->used[i]) continue;

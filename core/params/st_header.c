@@ -204,7 +204,7 @@ static int by_offset(const void *a, const void *b)
 static int check_cover(parse *p)
 {
     uint64_t at = 0;
-    qsort(p->spans, p->n, sizeof *p->spans, by_offset);
+    if (p->n) qsort(p->spans, p->n, sizeof *p->spans, by_offset);
     for (size_t i = 0; i < p->n; i++) {
         const span *s = &p->spans[i];
         if (s->begin < at)

@@ -1,0 +1,102 @@
+/* The parameter table: order, names, ties, groups, counts, and declarations it refuses. */
+#include "fixture.h"
+
+static void test_expand(void)
+{
+    fake_model m = {.layers = 3, .tied = 1};
+    param_table *t = NULL;
+    CHECK(param_table_build(&fake_vt, &m, CO_BF16, &t) == CO_OK);
+    if (!t) return;
+    CHECK(t->n_units == 5 && t->n_layers == 3 && t->n_params == 1 + 3 * 4 + 2);
+    CHECK(t->unit_first[0] == 0 && t->unit_first[1] == 1 && t->unit_first[4] == 13 && t->unit_first[5] == 15);
+    CHECK(param_unit_count(t, 2) == 4 && param_unit_kind(t, 4) == CO_UNIT_FINAL && param_unit_kind(t, 0) == CO_UNIT_EMBED);
+    CHECK_STR(t->slots[1].name, "model.layers.0.norm.weight");
+    CHECK_STR(t->slots[10].name, "model.layers.2.k.weight");
+    CHECK(t->slots[10].unit == 3 && t->slots[10].index == 1);
+    CHECK(param_find(t, "model.layers.2.k.weight") == 10 && param_find(t, "model.layers.3.k.weight") == CO_NONE);
+    CHECK(param_find_local(t, CO_UNIT_BLOCK, "w") == 2 && param_find_local(t, CO_UNIT_EMBED, "w") == CO_NONE);
+    CHECK(t->slots[14].owner == 0 && t->slots[13].owner == 13);
+    CHECK(t->n_elements == 24 + 3 * (4 + 8 + 20 + 4) + 4);
+    CHECK(t->n_trainable == t->n_elements);
+    CHECK(t->slots[0].shape.row_stride == 4 && t->slots[1].shape.row_stride == 1 && t->slots[3].shape.ne[1] == 5);
+    CHECK(t->slots[1].shape.dtype == CO_F32 && t->slots[2].shape.dtype == CO_BF16);
+    CHECK(t->slots[0].group == 0 && t->slots[1].group == (PARAM_GROUP_NO_DECAY | PARAM_GROUP_FP32));
+    CHECK(t->slots[4].group == PARAM_GROUP_NO_DECAY && t->slots[14].group == t->slots[0].group);
+    CHECK_STR(param_decl(t, 10)->local_name, "k");
+    param_table_free(t);
+}
+
+static void test_fp32_groups(void)
+{
+    fake_model m = {.layers = 1};
+    param_table *t = NULL;
+    CHECK(param_table_build(&fake_vt, &m, CO_F32, &t) == CO_OK);
+    if (!t) return;
+    CHECK(t->slots[1].group == PARAM_GROUP_NO_DECAY); /* nothing special when all is fp32 */
+    CHECK(t->slots[t->n_params - 1].owner == t->n_params - 1);
+    param_table_free(t);
+}
+
+static void test_freeze(void)
+{
+    fake_model m = {.layers = 1, .tied = 1};
+    param_table *t = NULL;
+    CHECK(param_table_build(&fake_vt, &m, CO_F32, &t) == CO_OK);
+    if (!t) return;
+    uint32_t head = param_find(t, "lm_head.weight");
+    CHECK(param_table_freeze(t, head, 1) == CO_OK); /* the embedding goes with it */
+    CHECK(!t->slots[0].trainable && !t->slots[head].trainable && t->slots[2].trainable);
+    CHECK(t->n_trainable == t->n_elements - 24);
+    CHECK(t->slots[0].group == PARAM_GROUP_FROZEN && t->slots[head].group == PARAM_GROUP_FROZEN);
+    CHECK(param_table_freeze(t, 0, 0) == CO_OK && t->n_trainable == t->n_elements && t->slots[head].group == 0);
+    CHECK(param_table_freeze(t, 99, 1) == CO_E_INVALID);
+    param_table_free(t);
+}
+
+static void test_refused(void)
+{
+    static const char *const says[] = {
+        "", "\"k\" of the block unit is declared twice", "two parameters are called", "no {} for the layer",
+        "{} outside of a block", "size 0 in dimension 0", "2^40 elements", "tied to \"model.nowhere\"", "tied to itself",
+        "whose shape differs", "too short", "tied to itself"};
+    for (int i = 1; i <= 11; i++) {
+        fake_model m = {.layers = 2, .tied = 1, .break_what = i};
+        param_table *t = NULL;
+        CHECK_MSG(param_table_build(&fake_vt, &m, CO_F32, &t) == CO_E_INVALID, "case %d", i);
+        CHECK_HAS(error_message(), says[i]);
+        CHECK(t == NULL);
+    }
+    fake_model none = {.layers = 0};
+    param_table *t = NULL;
+    CHECK(param_table_build(&fake_vt, &none, CO_F32, &t) == CO_E_INVALID);
+    CHECK_HAS(error_message(), "0 layers");
+}
+
+static void test_out_of_memory(void)
+{
+    int rc = CO_E_NOMEM, n;
+    for (n = 1; n < 200 && rc; n++) {
+        fake_model m = {.layers = 2, .tied = 1};
+        mem_counts before, after;
+        param_table *t = NULL;
+        mem_count(&before);
+        mem_fail_after(n);
+        rc = param_table_build(&fake_vt, &m, CO_F32, &t);
+        mem_fail_after(0);
+        if (rc == CO_OK) param_table_free(t);
+        mem_count(&after);
+        CHECK(after.live_bytes == before.live_bytes);
+        CHECK(rc == CO_OK || rc == CO_E_NOMEM);
+    }
+    CHECK(rc == CO_OK && n > 5);
+}
+
+int main(void)
+{
+    test_expand();
+    test_fp32_groups();
+    test_freeze();
+    test_refused();
+    test_out_of_memory();
+    return check_done();
+}
