@@ -1,0 +1,115 @@
+#include "models/fixture.h"
+#include "core/base/error.h"
+#include "core/base/memory.h"
+#include "core/config/config.h"
+#include "core/params/load.h"
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static config *kept[64]; /* option strings live as long as their config */
+static int n_kept;
+
+int fixture_options(fixture *f, const co_feature *feature, void **out, ...)
+{
+    config *c = config_new();
+    void *opts = mem_alloc(feature->opts_size ? feature->opts_size : 1, 16);
+    va_list ap;
+    if (!c || !opts) return CO_E_NOMEM;
+    va_start(ap, out);
+    for (const char *key = va_arg(ap, const char *); key; key = va_arg(ap, const char *))
+        (void)config_set(c, "x", key, va_arg(ap, const char *));
+    va_end(ap);
+    int r = CO_OK;
+    if (feature->opts)
+        r = config_bind(c, "x", feature->opts, host_plugin_of(f->host, feature)->magic.opt_stride, feature->name, opts);
+    if (n_kept < 64) kept[n_kept++] = c;
+    *out = opts;
+    return r;
+}
+
+static int write_param(void *ctx, uint32_t param, int64_t first, int64_t n, const float *values)
+{
+    return engine_write(ctx, param, 0, first, n, values);
+}
+
+int fixture_reload(fixture *f)
+{
+    return params_load(f->table, f->weights, f->config, 0, write_param, f->engine, NULL);
+}
+
+static int open_all(const fixture_args *a, fixture *f)
+{
+    const co_feature *feature = NULL;
+    void *opts = NULL;
+    const co_host *h;
+    int r;
+    f->host = host_new(NULL);
+    if (!f->host) return CO_E_NOMEM;
+    h = host_services(f->host);
+#define OPEN(kind, member, getter, name, ...)                                                                            \
+    r = host_feature(f->host, kind, name, &feature);                                                           \
+    if (r) return r;                                                                                           \
+    f->member = getter(f->host, feature);                                                                        \
+    r = fixture_options(f, feature, &opts, __VA_ARGS__);                                                       \
+    if (r) return r
+    const char *backend = getenv("COATI_TEST_BACKEND");
+    OPEN(CO_KIND_BACKEND, backend, host_backend, backend ? backend : "cpu", (char *)NULL);
+    if ((r = f->backend->open(h, opts, &f->backend_self))) return r;
+    mem_free(opts);
+    OPEN(CO_KIND_COMM, comm, host_comm, "self", (char *)NULL);
+    if ((r = f->comm->open(h, opts, f->backend, f->backend_self, &f->comm_self))) return r;
+    mem_free(opts);
+    OPEN(CO_KIND_OPTIMIZER, optim, host_optimizer, "adamw", "weight_decay", a->weight_decay ? a->weight_decay : "0", (char *)NULL);
+    if ((r = f->optim->open(h, opts, &f->optim_self))) return r;
+    mem_free(opts);
+    OPEN(CO_KIND_LOSS, loss, host_loss, "causal_lm", (char *)NULL);
+    if ((r = f->loss->open(h, opts, &f->loss_self))) return r;
+    mem_free(opts);
+    OPEN(CO_KIND_STRATEGY, strategy, host_strategy, "naive", (char *)NULL);
+    f->strategy_opts = opts;
+    if ((r = hf_config_open(a->dir, &f->config))) return r;
+    OPEN(CO_KIND_MODEL, model, host_model, hf_config_model_type(f->config), (char *)NULL);
+    if ((r = f->model->open(h, opts, hf_config_meta(f->config), &f->model_self))) return r;
+    mem_free(opts);
+    if ((r = st_open_dir(a->dir, &f->weights))) return r;
+    if ((r = param_table_build(f->model, f->model_self, CO_F32, &f->table))) return r;
+    static const engine_column columns[] = {{"labels", CO_I32, CO_ROWS_TOKENS}, {"mask", CO_F32, CO_ROWS_TOKENS}};
+    const engine_args e = {
+        .host = h, .backend = f->backend, .backend_self = f->backend_self, .model = f->model,
+        .model_self = f->model_self, .params = f->table, .strategy = f->strategy, .strategy_opts = f->strategy_opts,
+        .comm = f->comm, .comm_self = f->comm_self, .optim = f->optim, .optim_self = f->optim_self, .loss = f->loss,
+        .loss_self = f->loss_self, .columns = columns, .n_columns = 2, .max_tokens = a->max_tokens,
+        .max_seqs = a->max_seqs, .slots = a->slots, .slot_len = a->slot_len, .pass_tokens = a->pass_tokens,
+        .pass_rows = a->pass_rows, .checkpoint_blocks = a->checkpoint_blocks,
+    };
+    if ((r = engine_open(&e, &f->engine))) return r;
+    if ((r = engine_allocate(f->engine))) return r;
+    return fixture_reload(f);
+}
+
+int fixture_open(const fixture_args *a, fixture *f)
+{
+    memset(f, 0, sizeof *f);
+    int r = open_all(a, f);
+    if (r) fprintf(stderr, "%s: %s (%s)\n", a->dir, error_message(), error_where());
+    return r;
+}
+
+void fixture_close(fixture *f)
+{
+    engine_close(f->engine);
+    param_table_free(f->table);
+    st_close(f->weights);
+    if (f->model_self) f->model->close(f->model_self);
+    hf_config_close(f->config);
+    mem_free(f->strategy_opts);
+    if (f->loss_self) f->loss->close(f->loss_self);
+    if (f->optim_self) f->optim->close(f->optim_self);
+    if (f->comm_self) f->comm->close(f->comm_self);
+    if (f->backend_self) f->backend->close(f->backend_self);
+    host_free(f->host);
+    while (n_kept) config_free(kept[--n_kept]);
+    memset(f, 0, sizeof *f);
+}

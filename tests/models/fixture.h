@@ -1,0 +1,39 @@
+/* fixture.h: a model directory opened with the plugins of this build, for tests. */
+#ifndef TESTS_MODELS_FIXTURE_H
+#define TESTS_MODELS_FIXTURE_H
+#include "core/graph/engine.h"
+#include "core/host/host.h"
+#include "core/params/hf_config.h"
+#include "core/params/safetensors.h"
+
+typedef struct fixture {
+    host *host;
+    hf_config *config;
+    st_set *weights;
+    const co_backend_vt *backend;
+    const co_model_vt *model;
+    const co_strategy_vt *strategy;
+    const co_comm_vt *comm;
+    const co_optimizer_vt *optim;
+    const co_loss_vt *loss;
+    void *backend_self, *model_self, *comm_self, *optim_self, *loss_self;
+    void *strategy_opts;
+    param_table *table;
+    engine *engine;
+} fixture;
+
+typedef struct fixture_args {
+    const char *dir;
+    int64_t max_tokens, max_seqs;                     /* training and evaluation */
+    int64_t slots, slot_len, pass_tokens, pass_rows;  /* generation */
+    int checkpoint_blocks;
+    const char *weight_decay;                         /* NULL: "0" */
+} fixture_args;
+
+/* Prints the error and returns it; everything opened so far is closed by fixture_close. */
+int fixture_open(const fixture_args *a, fixture *f);
+int fixture_reload(fixture *f); /* weights from the file again */
+void fixture_close(fixture *f);
+/* The options of a feature: defaults, and key=value pairs ended by NULL. Free with mem_free. */
+int fixture_options(fixture *f, const co_feature *feature, void **out, ...);
+#endif
