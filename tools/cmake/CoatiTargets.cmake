@@ -66,3 +66,22 @@ function(coati_add_test name)
   set_tests_properties(${name} PROPERTIES TIMEOUT 300
     ENVIRONMENT "COATI_PLUGIN_PATH=${COATI_PLUGIN_DIR};COATI_BIN=${CMAKE_RUNTIME_OUTPUT_DIRECTORY}")
 endfunction()
+
+# Called last: the table of built-in plugins (empty when they are shared) becomes part of the core, and programs get
+# the plugins' objects through it.
+function(coati_finish_static_plugins)
+  get_property(list GLOBAL PROPERTY COATI_STATIC_LIST)
+  set(text "#include <coati/plugin.h>\n")
+  foreach(name ${list})
+    string(APPEND text "const co_plugin *coati_plugin_v1_${name}(void);\n")
+  endforeach()
+  string(APPEND text "extern const co_entry_fn static_plugins[];\nconst co_entry_fn static_plugins[] = {\n")
+  foreach(name ${list})
+    string(APPEND text "    coati_plugin_v1_${name},\n")
+    target_sources(coati_core INTERFACE $<TARGET_OBJECTS:coati_${name}>)
+    target_link_libraries(coati_core INTERFACE $<TARGET_PROPERTY:coati_${name},LINK_LIBRARIES>)
+  endforeach()
+  string(APPEND text "    0};\n")
+  file(GENERATE OUTPUT ${CMAKE_BINARY_DIR}/static_plugins.c CONTENT "${text}")
+  target_sources(coati_core PRIVATE ${CMAKE_BINARY_DIR}/static_plugins.c)
+endfunction()

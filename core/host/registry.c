@@ -1,0 +1,210 @@
+/* registry.c: the host object: where plugins are looked for, and finding a feature by name. */
+#include "core/host/host_impl.h"
+#include "core/base/error.h"
+#include "core/base/fs.h"
+#include "core/base/memory.h"
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+void host_services_init(host *h); /* services.c */
+
+static void add_folders(host *h, const char *list)
+{
+    for (const char *p = list; p && *p;) {
+        const size_t n = strcspn(p, ":");
+        if (n) {
+            char **bigger = mem_grow(h->folders, h->n_folders, h->n_folders + 1, sizeof *bigger);
+            char *dir = mem_printf("%.*s", (int)n, p);
+            if (!bigger || !dir) return;
+            h->folders = bigger;
+            h->folders[h->n_folders++] = dir;
+        }
+        p += n + (p[n] == ':');
+    }
+}
+
+host *host_new(const char *search)
+{
+    char self[4096];
+    host *h = mem_alloc(sizeof *h, 16);
+    if (!h) return NULL;
+    host_services_init(h);
+    add_folders(h, search);
+    add_folders(h, getenv("COATI_PLUGIN_PATH"));
+    const ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
+    if (n > 0) {
+        self[n] = 0;
+        char *bin = fs_dirname(self), *root = bin ? fs_dirname(bin) : NULL;
+        static const char *const lib[] = {"lib", "lib/x86_64-linux-gnu", "lib/aarch64-linux-gnu", "lib64"};
+        for (size_t i = 0; root && i < sizeof lib / sizeof *lib; i++) {
+            char *dir = mem_printf("%s/%s/coati/%u", root, lib[i], CO_ABI_MAJOR);
+            if (dir && fs_is_dir(dir)) add_folders(h, dir);
+            mem_free(dir);
+        }
+        mem_free(root);
+        mem_free(bin);
+    }
+    for (const co_entry_fn *e = static_plugins; *e; e++)
+        if (host_adopt(h, (*e)(), "(built in)") != CO_OK) fprintf(stderr, "coati: error: %s\n", error_message());
+    return h;
+}
+
+void host_free(host *h)
+{
+    if (!h) return;
+    for (size_t i = h->n_plugins; i-- > 0;) {
+        if (h->plugins[i].plugin->deinit) h->plugins[i].plugin->deinit();
+        mem_free(h->plugins[i].path);
+    }
+    for (size_t i = 0; i < h->n_features; i++) mem_free(h->features[i].vt);
+    for (size_t i = 0; i < h->n_folders; i++) mem_free(h->folders[i]);
+    mem_free(h->folders);
+    mem_free(h->features);
+    mem_free(h->plugins);
+    mem_free(h);
+}
+
+const char *kind_name(co_kind k) { return table_of(k) ? table_of(k)->name : "unknown kind"; }
+
+int kind_from_name(const char *s, co_kind *out)
+{
+    for (uint32_t k = 1; table_of(k); k++)
+        if (strcmp(table_of(k)->name, s) == 0) return *out = (co_kind)k, CO_OK;
+    return CO_E_INVALID;
+}
+
+static loaded_feature *lookup(const host *h, uint32_t kind, const char *name)
+{
+    for (size_t i = 0; i < h->n_features; i++)
+        if (h->features[i].feature->kind == kind && strcmp(h->features[i].feature->name, name) == 0) return &h->features[i];
+    return NULL;
+}
+static loaded_feature *entry_of(const host *h, const co_feature *f)
+{
+    for (size_t i = 0; i < h->n_features; i++)
+        if (h->features[i].feature == f) return &h->features[i];
+    return NULL;
+}
+
+/* Names of one kind: what is loaded, and files in the folders. */
+static void list_names(const host *h, co_kind kind, char *buf, size_t cap)
+{
+    size_t at = 0;
+    char prefix[64];
+    const int n = snprintf(prefix, sizeof prefix, "coati-%s-", kind_name(kind));
+    buf[0] = 0;
+    for (size_t i = 0; i < h->n_features; i++)
+        if (h->features[i].feature->kind == kind && at < cap)
+            at += (size_t)snprintf(buf + at, cap - at, "%s%s", at ? ", " : "", h->features[i].feature->name);
+    for (size_t d = 0; d < h->n_folders; d++) {
+        char **names;
+        size_t count;
+        if (fs_list(h->folders[d], &names, &count) != CO_OK) continue;
+        for (size_t i = 0; i < count; i++) {
+            const size_t len = strlen(names[i]);
+            if (strncmp(names[i], prefix, (size_t)n) != 0 || len < (size_t)n + 4 || strcmp(names[i] + len - 3, ".so") != 0) continue;
+            char name[128];
+            snprintf(name, sizeof name, "%.*s", (int)(len - (size_t)n - 3), names[i] + n);
+            if (!lookup(h, kind, name) && at < cap) at += (size_t)snprintf(buf + at, cap - at, "%s%s", at ? ", " : "", name);
+        }
+        fs_free_list(names, count);
+    }
+}
+
+int host_feature(host *h, co_kind kind, const char *name, const co_feature **out)
+{
+    loaded_feature *f = lookup(h, kind, name);
+    char tried[1200] = "";
+    size_t at = 0;
+    for (const char *p = name; *p; p++)
+        if (*p == '/') return FAIL(CO_E_CONFIG, "'%s' is not the name of a %s", name, kind_name(kind));
+    for (size_t d = 0; !f && d < h->n_folders; d++) {
+        char *path = mem_printf("%s/coati-%s-%s.so", h->folders[d], kind_name(kind), name);
+        if (!path) return CO_E_NOMEM;
+        if (at < sizeof tried) at += (size_t)snprintf(tried + at, sizeof tried - at, "%s%s", at ? ", " : "", path);
+        if (fs_is_file(path)) {
+            int r = host_load_file(h, path);
+            f = r == CO_OK ? lookup(h, kind, name) : NULL;
+            if (r == CO_OK && !f) r = FAIL(CO_E_ABI, "%s: loads, but offers no %s '%s'", path, kind_name(kind), name);
+            if (r) {
+                mem_free(path);
+                return r;
+            }
+        }
+        mem_free(path);
+    }
+    if (f) {
+        *out = f->feature;
+        return CO_OK;
+    }
+    char there[400];
+    list_names(h, kind, there, sizeof there);
+    return FAIL(CO_E_CONFIG, "no %s plugin \"%s\" found; installed: %s; tried: %s", kind_name(kind), name,
+                there[0] ? there : "none", at ? tried : "no folder (set [plugins] path or COATI_PLUGIN_PATH)");
+}
+
+int host_load_all(host *h, int kind, void (*bad)(void *ctx, const char *path, const char *why), void *ctx)
+{
+    char prefix[64] = "coati-";
+    if (kind) snprintf(prefix, sizeof prefix, "coati-%s-", kind_name((co_kind)kind));
+    for (size_t d = 0; d < h->n_folders; d++) {
+        char **names;
+        size_t count;
+        if (fs_list(h->folders[d], &names, &count) != CO_OK) continue;
+        for (size_t i = 0; i < count; i++) {
+            const size_t len = strlen(names[i]);
+            if (strncmp(names[i], prefix, strlen(prefix)) != 0 || len < 4 || strcmp(names[i] + len - 3, ".so") != 0) continue;
+            char *path = fs_join(h->folders[d], names[i]);
+            int known = 0;
+            for (size_t k = 0; path && k < h->n_plugins; k++) known |= strcmp(fs_basename(h->plugins[k].path), names[i]) == 0;
+            if (path && !known && host_load_file(h, path) != CO_OK && bad) bad(ctx, path, error_message());
+            mem_free(path);
+        }
+        fs_free_list(names, count);
+    }
+    return CO_OK;
+}
+
+size_t host_count(const host *h) { return h->n_features; }
+
+/* The i-th by kind and name; lists are short, so the rank is counted rather than kept sorted (pointers stay put). */
+const co_feature *host_at(const host *h, size_t i)
+{
+    for (size_t k = 0; k < h->n_features; k++) {
+        const co_feature *f = h->features[k].feature;
+        size_t rank = 0;
+        for (size_t j = 0; j < h->n_features; j++) {
+            const co_feature *o = h->features[j].feature;
+            rank += o->kind < f->kind || (o->kind == f->kind && strcmp(o->name, f->name) < 0);
+        }
+        if (rank == i) return f;
+    }
+    return NULL;
+}
+
+const co_plugin *host_plugin_of(const host *h, const co_feature *f)
+{
+    const loaded_feature *e = entry_of(h, f);
+    return e ? e->plugin : NULL;
+}
+const char *host_path_of(const host *h, const co_feature *f)
+{
+    const loaded_feature *e = entry_of(h, f);
+    return e ? e->path : "";
+}
+
+static const void *table(const host *h, const co_feature *f, co_kind kind)
+{
+    const loaded_feature *e = entry_of(h, f);
+    return e && f->kind == (uint32_t)kind ? e->vt : NULL;
+}
+const co_backend_vt *host_backend(const host *h, const co_feature *f) { return table(h, f, CO_KIND_BACKEND); }
+const co_comm_vt *host_comm(const host *h, const co_feature *f) { return table(h, f, CO_KIND_COMM); }
+const co_strategy_vt *host_strategy(const host *h, const co_feature *f) { return table(h, f, CO_KIND_STRATEGY); }
+const co_optimizer_vt *host_optimizer(const host *h, const co_feature *f) { return table(h, f, CO_KIND_OPTIMIZER); }
+const co_model_vt *host_model(const host *h, const co_feature *f) { return table(h, f, CO_KIND_MODEL); }
+const co_tokenizer_vt *host_tokenizer(const host *h, const co_feature *f) { return table(h, f, CO_KIND_TOKENIZER); }
+const co_dataset_vt *host_dataset(const host *h, const co_feature *f) { return table(h, f, CO_KIND_DATASET); }
+const co_loss_vt *host_loss(const host *h, const co_feature *f) { return table(h, f, CO_KIND_LOSS); }
