@@ -1,0 +1,376 @@
+/* loader.c: readers take the records of the coming steps in order and fill slots; loader_next hands slots out in
+ * order. What a step holds is decided by plan.c before anything is read, so it cannot depend on the threads. */
+#include "core/data/loader.h"
+#include "core/base/error.h"
+#include "core/base/log.h"
+#include "core/base/memory.h"
+#include "core/data/reader.h"
+#include "core/data/slot.h"
+
+#include <pthread.h>
+#include <string.h>
+#include <time.h>
+
+enum { MAX_THREADS = 256, MAX_AHEAD = 1024, MAX_WARNINGS = 10 };
+
+struct loader {
+    loader_config c; /* texts are not kept */
+    char *name;
+    data_template *templ;
+    sample_maker maker;
+    data_plan plan;
+    sample_length *lengths; /* by tokens */
+    int64_t total;          /* steps of the run */
+    reader *readers;
+    int32_t n_readers, n_threads; /* threads running */
+    slot *slots;
+    int32_t n_slots;
+    pthread_mutex_t mu, dataset_mu;
+    pthread_cond_t work, ready;
+    /* Under mu: */
+    int64_t next;           /* step loader_next gives next; the caller may still use the slot of next - 1 */
+    int64_t planned;        /* steps [next, planned) have slots; at most n_slots - 1 of them */
+    int64_t taking;         /* step whose records are being taken, <= planned */
+    int32_t busy;           /* readers at work outside the lock */
+    int stop, paused;
+    /* Of the caller's thread: */
+    int64_t unusable_run;   /* records since the last usable one */
+    int32_t warned;
+    loader_totals totals;
+};
+
+static slot *slot_of(loader *l, int64_t step) { return &l->slots[step % l->n_slots]; }
+
+/* Reads one item into its slot. Outside the lock; `text` is for its messages. */
+static void read_item(loader *l, reader *r, slot *s, int32_t item)
+{
+    plan_item *it = &s->plan.items[item];
+    char text[1024];
+    sample made;
+    sample_state state = SAMPLE_OK;
+    int rc = reader_make(r, it->index, &made, &state);
+    if (!rc && l->lengths && made.n != l->lengths[it->index].n)
+        rc = FAIL(CO_E_FORMAT, "%s: row %lld changed while the run was reading the file", l->name, (long long)it->index + 1);
+    if (rc || state == SAMPLE_BAD) {
+        error_take(text, sizeof text);
+        pthread_mutex_lock(&l->mu);
+        if (rc) slot_note_error(s, item, rc, text);
+        else slot_note_bad(s, item, text);
+        pthread_mutex_unlock(&l->mu);
+    }
+    it->state = (uint8_t)(rc ? SAMPLE_BAD : state);
+    it->cut = (uint8_t)made.cut;
+    it->n = made.n;
+    it->n_labels = made.n_labels;
+    it->first_label = made.first_label;
+    if (!rc && state == SAMPLE_OK && it->mine) memcpy(s->ids + it->offset, made.ids, (size_t)made.n * sizeof *s->ids);
+}
+
+/* Locked. Plans the next step if a slot is free for it. */
+static int plan_more(loader *l)
+{
+    slot *s;
+    if (l->planned >= l->total || l->planned >= l->next + l->n_slots - 1) return 0;
+    s = slot_of(l, l->planned);
+    plan_next(&l->plan, &s->plan);
+    slot_begin(s, l->planned++);
+    return 1;
+}
+
+/* Locked; unlocks while it works. The last one done with a slot packs it. */
+static void finish_item(loader *l, slot *s)
+{
+    if (s->left > 0) return;
+    pthread_mutex_unlock(&l->mu);
+    slot_assemble(s, l->lengths != NULL);
+    pthread_mutex_lock(&l->mu);
+    s->state = SLOT_READY;
+    pthread_cond_broadcast(&l->ready);
+}
+
+/* Locked. One record, or 0 if there is nothing to do now. */
+static int work_once(loader *l, reader *r)
+{
+    slot *s;
+    int32_t item;
+    if (l->paused) return 0;
+    if (l->taking == l->planned && !plan_more(l)) return 0;
+    s = slot_of(l, l->taking);
+    l->busy++;
+    if (s->plan.n_work) {
+        item = s->plan.work[s->next_work++];
+        if (s->next_work == s->plan.n_work) l->taking++;
+        pthread_mutex_unlock(&l->mu);
+        read_item(l, r, s, item);
+        pthread_mutex_lock(&l->mu);
+        s->left--;
+    } else {
+        l->taking++; /* this rank has no sample in the step */
+    }
+    finish_item(l, s);
+    if (!--l->busy && l->paused) pthread_cond_broadcast(&l->ready);
+    return 1;
+}
+
+static void *reader_run(void *arg)
+{
+    reader *r = arg;
+    loader *l = r->job;
+    pthread_mutex_lock(&l->mu);
+    while (!l->stop)
+        if (!work_once(l, r)) pthread_cond_wait(&l->work, &l->mu);
+    pthread_mutex_unlock(&l->mu);
+    return NULL;
+}
+
+static int scan_lengths(loader *l)
+{
+    char bad[1024];
+    int64_t usable = 0, n_bad = 0, first_bad, n = l->plan.r.n_records;
+    int rc;
+    l->lengths = mem_calloc((size_t)n, sizeof *l->lengths);
+    if (!l->lengths) return CO_E_NOMEM;
+    rc = reader_scan(l->readers, l->n_readers, n, l->lengths, &first_bad, bad, sizeof bad);
+    if (rc) return rc;
+    for (int64_t i = 0; i < n; i++) {
+        usable += l->lengths[i].state == SAMPLE_OK;
+        n_bad += l->lengths[i].state == SAMPLE_BAD;
+    }
+    if (n_bad) log_line(CO_LOG_WARN, "data", "%lld broken records are passed over, the first: %s", (long long)n_bad, bad);
+    if (!usable)
+        return FAIL(CO_E_FORMAT, "%s: none of the %lld records can be used: %lld are broken, the others have no answer within "
+                    "max_len = %d tokens", l->name, (long long)n, (long long)n_bad, l->c.max_len);
+    l->plan.r.lengths = l->lengths;
+    return CO_OK;
+}
+
+static int start_readers(loader *l)
+{
+    int32_t n = l->c.n_threads > 0 ? l->c.n_threads : 1;
+    l->readers = mem_calloc((size_t)n, sizeof *l->readers);
+    if (!l->readers) return CO_E_NOMEM;
+    for (; l->n_readers < n; l->n_readers++) {
+        int rc = reader_init(&l->readers[l->n_readers], &l->maker, l->c.dataset_self, l->n_readers > 0, &l->dataset_mu,
+                             l->c.skip_bad);
+        if (rc) return rc;
+    }
+    /* The first reads through the dataset's own handle, which the others share if it cannot be cloned. */
+    if (n > 1) l->readers[0].shared = l->readers[1].shared;
+    return CO_OK;
+}
+
+static int start_threads(loader *l)
+{
+    for (; l->n_threads < l->c.n_threads; l->n_threads++) {
+        reader *r = &l->readers[l->n_threads];
+        int err;
+        r->job = l;
+        err = pthread_create(&r->thread, NULL, reader_run, r);
+        if (err) return FAIL(CO_E_NOMEM, "cannot start reader thread %d: %s", l->n_threads + 1, strerror(err));
+    }
+    return CO_OK;
+}
+
+static int start_slots(loader *l)
+{
+    int32_t n = (l->c.ahead > 0 ? l->c.ahead : 2) + 1; /* one is the caller's */
+    l->slots = mem_calloc((size_t)n, sizeof *l->slots);
+    if (!l->slots) return CO_E_NOMEM;
+    for (; l->n_slots < n; l->n_slots++) {
+        int rc = slot_init(&l->slots[l->n_slots], &l->plan.sizes);
+        if (rc) return rc;
+        l->totals.held_bytes += l->slots[l->n_slots].bytes;
+    }
+    return CO_OK;
+}
+
+static int count_steps(loader *l)
+{
+    if (l->c.max_steps > 0) {
+        l->total = l->c.max_steps;
+        return CO_OK;
+    }
+    for (int64_t e = 0; e < l->c.epochs; e++) {
+        int64_t n;
+        int rc = plan_steps_of(&l->plan, e, &n);
+        if (rc) return rc;
+        l->total += n;
+    }
+    return CO_OK;
+}
+
+static int check_config(const loader_config *c)
+{
+    if (!c->dataset || !c->tokenizer) return FAIL(CO_E_INVALID, "loader_open: no dataset or no tokenizer");
+    if (c->max_steps <= 0 && c->epochs < 1)
+        return FAIL(CO_E_CONFIG, "[run] epochs = %lld: at least 1 (or set max_steps)", (long long)c->epochs);
+    if (c->n_threads < 0 || c->n_threads > MAX_THREADS)
+        return FAIL(CO_E_CONFIG, "%d reader threads: 0 to %d", c->n_threads, MAX_THREADS);
+    if (c->ahead < 0 || c->ahead > MAX_AHEAD) return FAIL(CO_E_CONFIG, "%d steps ahead: 0 to %d", c->ahead, MAX_AHEAD);
+    return CO_OK;
+}
+
+static int open_parts(loader *l)
+{
+    const loader_config *c = &l->c;
+    plan_rules rules = { .seed = c->seed, .shuffle = c->shuffle, .size = c->size, .accumulation = c->accumulation,
+                         .tokens = c->tokens, .rank = c->rank, .world = c->world, .max_len = c->max_len };
+    int rc = template_open(c->templ, c->columns, &l->templ);
+    if (rc) return rc;
+    l->c.templ = l->c.columns = l->c.name = NULL;
+    l->maker = (sample_maker){ .dataset = c->dataset, .tokenizer = c->tokenizer, .tokenizer_self = c->tokenizer_self,
+                               .templ = l->templ, .name = l->name, .bos = c->bos, .eos = c->eos, .max_len = c->max_len };
+    rc = c->dataset->count(c->dataset_self, &rules.n_records);
+    if (rc) return rc;
+    if (rules.n_records < 1) return FAIL(CO_E_FORMAT, "%s: the dataset is empty: it has no record", l->name);
+    rc = plan_open(&rules, &l->plan);
+    if (!rc) rc = start_readers(l);
+    if (!rc && c->tokens > 0) rc = scan_lengths(l);
+    if (!rc) rc = count_steps(l);
+    if (!rc) rc = start_slots(l);
+    if (!rc) rc = plan_seek(&l->plan, 0);
+    return rc ? rc : start_threads(l);
+}
+
+int loader_open(const loader_config *c, loader **out)
+{
+    loader *l;
+    int rc = check_config(c);
+    if (rc) return rc;
+    l = mem_calloc(1, sizeof *l);
+    if (!l) return CO_E_NOMEM;
+    l->c = *c;
+    pthread_mutex_init(&l->mu, NULL);
+    pthread_mutex_init(&l->dataset_mu, NULL);
+    pthread_cond_init(&l->work, NULL);
+    pthread_cond_init(&l->ready, NULL);
+    l->name = mem_strdup(c->name ? c->name : "dataset");
+    rc = l->name ? open_parts(l) : CO_E_NOMEM;
+    if (rc) {
+        loader_release(l);
+        return rc;
+    }
+    *out = l;
+    return CO_OK;
+}
+
+void loader_release(loader *l)
+{
+    if (!l) return;
+    pthread_mutex_lock(&l->mu);
+    l->stop = 1;
+    pthread_cond_broadcast(&l->work);
+    pthread_mutex_unlock(&l->mu);
+    for (int32_t i = 0; i < l->n_threads; i++) pthread_join(l->readers[i].thread, NULL);
+    for (int32_t i = 0; i < l->n_readers; i++) reader_deinit(&l->readers[i]);
+    for (int32_t i = 0; i < l->n_slots; i++) slot_deinit(&l->slots[i]);
+    pthread_cond_destroy(&l->ready);
+    pthread_cond_destroy(&l->work);
+    pthread_mutex_destroy(&l->dataset_mu);
+    pthread_mutex_destroy(&l->mu);
+    plan_close(&l->plan);
+    template_close(l->templ);
+    mem_free(l->lengths);
+    mem_free(l->readers);
+    mem_free(l->slots);
+    mem_free(l->name);
+    mem_free(l);
+}
+
+void loader_capacity(const loader *l, int32_t *tokens, int32_t *seqs)
+{
+    const plan_rules *r = &l->plan.r;
+    *tokens = r->tokens > 0 ? r->tokens : r->size * r->max_len;
+    *seqs = r->tokens > 0 ? r->tokens / 2 : r->size;
+}
+
+int64_t loader_n_records(const loader *l) { return l->plan.r.n_records; }
+
+int64_t loader_total_steps(loader *l) { return l->total; }
+
+int64_t loader_steps_per_epoch(loader *l, int64_t epoch)
+{
+    int64_t n = 0;
+    int rc;
+    pthread_mutex_lock(&l->mu);
+    rc = plan_steps_of(&l->plan, epoch, &n);
+    pthread_mutex_unlock(&l->mu);
+    return rc ? rc : n;
+}
+
+int loader_seek(loader *l, int64_t step)
+{
+    int rc;
+    if (step < 0 || step > l->total)
+        return FAIL(CO_E_INVALID, "step %lld of a run of %lld", (long long)step, (long long)l->total);
+    pthread_mutex_lock(&l->mu);
+    l->paused = 1;
+    /* Waits for the records being read at this moment, no longer. */
+    while (l->busy) pthread_cond_wait(&l->ready, &l->mu);
+    rc = plan_seek(&l->plan, step);
+    if (!rc) {
+        for (int32_t i = 0; i < l->n_slots; i++) l->slots[i].state = SLOT_FREE;
+        l->next = l->planned = l->taking = step;
+        l->unusable_run = 0;
+    }
+    l->paused = 0;
+    pthread_cond_broadcast(&l->work);
+    pthread_mutex_unlock(&l->mu);
+    return rc;
+}
+
+static double seconds(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+/* The caller's thread. What is worth saying or refusing about a step that was read. */
+static int judge_step(loader *l, const slot *s)
+{
+    const step_batch *o = &s->out;
+    if (s->error_code) return FAIL(s->error_code, "%s", s->error);
+    if (s->bad_item >= 0 && l->warned < MAX_WARNINGS) {
+        log_line(CO_LOG_WARN, "data", "record passed over: %s%s", s->bad,
+                 ++l->warned == MAX_WARNINGS ? " (no more of these are shown)" : "");
+    }
+    l->unusable_run = o->n_samples ? 0 : l->unusable_run + s->plan.n_records;
+    if (l->unusable_run >= l->plan.r.n_records)
+        return FAIL(CO_E_FORMAT, "%s: none of the %lld records can be used: each is broken or has no answer within max_len = %d "
+                    "tokens", l->name, (long long)l->plan.r.n_records, l->c.max_len);
+    return CO_OK;
+}
+
+int loader_next(loader *l, const step_batch **out)
+{
+    slot *s;
+    int rc;
+    double start = seconds();
+    *out = NULL;
+    if (l->next >= l->total) return CO_END;
+    pthread_mutex_lock(&l->mu);
+    s = slot_of(l, l->next);
+    while (s->state != SLOT_READY || s->out.step != l->next)
+        if (l->n_threads) pthread_cond_wait(&l->ready, &l->mu);
+        else work_once(l, &l->readers[0]);
+    pthread_mutex_unlock(&l->mu);
+    l->totals.wait_s += seconds() - start;
+    rc = judge_step(l, s);
+    if (rc) return rc;
+    l->totals.steps++;
+    l->totals.samples += s->out.n_samples;
+    l->totals.tokens += s->out.n_tokens;
+    l->totals.labels += s->out.n_labels;
+    l->totals.dropped += s->out.n_dropped;
+    l->totals.bad += s->out.n_bad;
+    l->totals.cut += s->out.n_cut;
+    *out = &s->out;
+    pthread_mutex_lock(&l->mu);
+    l->next++;
+    pthread_cond_broadcast(&l->work);
+    pthread_mutex_unlock(&l->mu);
+    return CO_OK;
+}
+
+void loader_stats(const loader *l, loader_totals *out) { *out = l->totals; }
