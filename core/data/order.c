@@ -3,7 +3,10 @@
 #include "core/data/order.h"
 #include "core/base/rng.h"
 
-enum { ROUNDS = 8 }; /* even, so that the unequal halves end where they began */
+enum {
+    ROUNDS = 8,  /* even, so that the unequal halves end where they began */
+    MIN_BITS = 8 /* halves of one or two bits mix badly, even over eight rounds */
+};
 
 static uint64_t round_value(uint64_t seed, int64_t epoch, int round, uint64_t half)
 {
@@ -13,7 +16,7 @@ static uint64_t round_value(uint64_t seed, int64_t epoch, int round, uint64_t ha
 int64_t order_at(uint64_t seed, int64_t epoch, int64_t n, int64_t pos)
 {
     uint64_t x = (uint64_t)pos;
-    int bits = 0;
+    int bits = MIN_BITS;
     if (n < 2) return 0;
     while (bits < 62 && ((uint64_t)1 << bits) < (uint64_t)n) bits++;
     do {
