@@ -1,0 +1,22 @@
+/* kernels.h: one function an op (or family); inputs and outputs as in <coati/ops.def>. */
+#ifndef CPU_KERNELS_H
+#define CPU_KERNELS_H
+#include "../cpu.h"
+
+void k_linear(const cpu_step *s), k_linear_bwd_x(const cpu_step *s), k_linear_bwd_w(const cpu_step *s), k_linear_bwd_b(const cpu_step *s);
+void k_embedding(const cpu_step *s), k_embedding_bwd(const cpu_step *s), k_row_gather(const cpu_step *s), k_row_gather_bwd(const cpu_step *s);
+void k_shift_ids(const cpu_step *s);
+void k_rmsnorm(const cpu_step *s), k_rmsnorm_bwd(const cpu_step *s), k_layernorm(const cpu_step *s), k_layernorm_bwd(const cpu_step *s);
+void k_rope(const cpu_step *s);
+void k_attention(const cpu_step *s), k_attention_bwd(const cpu_step *s), k_attention_cached(const cpu_step *s);
+void k_swiglu(const cpu_step *s), k_swiglu_bwd(const cpu_step *s), k_unary(const cpu_step *s), k_unary_bwd(const cpu_step *s);
+void k_dropout(const cpu_step *s), k_binary(const cpu_step *s), k_select_bwd(const cpu_step *s), k_concat(const cpu_step *s);
+void k_split(const cpu_step *s), k_fill0(const cpu_step *s);
+void k_token_logprob(const cpu_step *s), k_token_logprob_bwd(const cpu_step *s), k_token_logprob_grad(const cpu_step *s);
+void k_masked_mean(const cpu_step *s), k_masked_mean_bwd(const cpu_step *s), k_masked_sum_rows(const cpu_step *s);
+void k_masked_sum_rows_bwd(const cpu_step *s), k_loss_seed(const cpu_step *s);
+
+size_t k_norm_scratch(const cpu *c, const co_plan *p, const co_step_op *op);
+size_t k_attention_scratch(const cpu *c, const co_plan *p, const co_step_op *op);
+size_t k_classifier_scratch(const cpu *c, const co_plan *p, const co_step_op *op);
+#endif

@@ -1,0 +1,63 @@
+/* linear.c: products through OpenBLAS at the live number of rows. One row is a matrix-vector product: bound by reading
+ * the weights once. */
+#include "kernels.h"
+#include <string.h>
+
+static void fill_rows(const cpu_step *s, const view *y, const float *bias)
+{
+#pragma omp parallel for num_threads(s->c->threads) schedule(static)
+    for (int64_t t = 0; t < y->rows; t++) memcpy(y->p + t * y->stride, bias, (size_t)y->cols * sizeof(float));
+}
+
+void k_linear(const cpu_step *s)
+{
+    const view *x = &s->in[0], *w = &s->in[1], *y = &s->out[0];
+    const float beta = s->op->n_in > 2 ? 1.0f : 0.0f;
+    if (y->rows == 0) return;
+    if (beta != 0) fill_rows(s, y, s->in[2].p);
+    if (y->rows == 1) {
+        s->c->blas.sgemv(BLAS_ROW, BLAS_N, (int)w->rows, (int)w->cols, 1, w->p, (int)w->stride, x->p, 1, beta, y->p, 1);
+        return;
+    }
+    s->c->blas.sgemm(BLAS_ROW, BLAS_N, BLAS_T, (int)y->rows, (int)w->rows, (int)w->cols, 1, x->p, (int)x->stride, w->p,
+                     (int)w->stride, beta, y->p, (int)y->stride);
+}
+
+void k_linear_bwd_x(const cpu_step *s)
+{
+    const view *dy = &s->in[0], *w = &s->in[1], *dx = &s->out[0];
+    if (!dx->p || dx->rows == 0) return;
+    s->c->blas.sgemm(BLAS_ROW, BLAS_N, BLAS_N, (int)dx->rows, (int)w->cols, (int)w->rows, 1, dy->p, (int)dy->stride, w->p,
+                     (int)w->stride, 0, dx->p, (int)dx->stride);
+}
+
+void k_linear_bwd_w(const cpu_step *s)
+{
+    const view *x = &s->in[0], *dy = &s->in[1], *dw = &s->out[0];
+    if (!dw->p) return;
+    if (x->rows == 0) {
+        if (!dw->add) memset(dw->p, 0, (size_t)(dw->rows * dw->cols) * sizeof(float));
+        return;
+    }
+    s->c->blas.sgemm(BLAS_ROW, BLAS_T, BLAS_N, (int)dw->rows, (int)dw->cols, (int)x->rows, 1, dy->p, (int)dy->stride, x->p,
+                     (int)x->stride, dw->add ? 1.0f : 0.0f, dw->p, (int)dw->stride);
+}
+
+/* Threads take columns, so that each sum runs over the rows in order. */
+void k_linear_bwd_b(const cpu_step *s)
+{
+    const view *dy = &s->in[0], *db = &s->out[0];
+    if (!db->p) return;
+#pragma omp parallel num_threads(s->c->threads)
+    {
+        int64_t from, to;
+        cpu_share(db->rows, omp_get_thread_num(), omp_get_num_threads(), &from, &to);
+        for (int64_t at = from; at < to; at += 64) {
+            const int64_t n = to - at < 64 ? to - at : 64;
+            double sum[64] = {0};
+            for (int64_t t = 0; t < dy->rows; t++)
+                for (int64_t j = 0; j < n; j++) sum[j] += dy->p[t * dy->stride + at + j];
+            for (int64_t j = 0; j < n; j++) db->p[at + j] = (float)(sum[j] + (db->add ? (double)db->p[at + j] : 0));
+        }
+    }
+}
