@@ -135,9 +135,9 @@ static int record_mode(engine *e, engine_mode mode)
             r = check_support(e, plans[i]);
             if (r == CO_OK && plans[i]->n_steps) r = e->a.backend->workspace(e->a.backend_self, plans[i], &scratch);
             if (r) return r;
-            if (scratch > e->memory.scratch) e->memory.scratch = scratch;
-            if (plans[i]->region_bytes[CO_REGION_WORK] > e->memory.work)
-                e->memory.work = plans[i]->region_bytes[CO_REGION_WORK];
+            /* A plan's scratch follows its own work: the classifier's large one costs nothing beside a block's work. */
+            const size_t both = plans[i]->region_bytes[CO_REGION_WORK] + scratch;
+            if (both > e->memory.work) e->memory.work = both;
         }
     }
     return CO_OK;
@@ -178,7 +178,7 @@ static int schedule(engine *e, engine_mode mode)
     for (uint32_t i = 0; i < n; i++) {
         a[i].unit = i < e->n_units ? i : 2 * (L + 1) - i;
         a[i].phase = !train ? CO_PHASE_INFER : i <= L ? CO_PHASE_FORWARD : CO_PHASE_BACKWARD;
-        a[i].work_bytes = e->memory.work + e->memory.scratch;
+        a[i].work_bytes = e->memory.work;
     }
     e->schedules[mode] = (co_schedule){sizeof(co_schedule), (uint32_t)mode, n, a};
     return CO_OK;
@@ -259,7 +259,7 @@ static void size_buffers(engine *e)
     const size_t logits = (size_t)(e->a.pass_rows * e->n_vocab) * sizeof(float);
     if (e->has_mode[MODE_CACHED] && logits > m->out) m->out = engine_align(logits);
     m->total = m->params + m->grads + m->optimizer + m->master + m->strategy_other + m->saved + m->hidden + m->work +
-               m->scratch + m->batch + m->cache + m->out;
+               m->batch + m->cache + m->out;
 }
 
 int engine_open(const engine_args *a, engine **out)
@@ -324,8 +324,8 @@ int engine_allocate(engine *e)
 {
     const engine_memory *m = &e->memory;
     const struct { size_t bytes; char **to; } list[] = {
-        {m->saved, &e->saved}, {m->hidden, &e->hidden}, {m->work, &e->work}, {m->scratch, &e->scratch},
-        {m->batch, &e->batch}, {m->cache, &e->cache},   {m->out, &e->out},
+        {m->saved, &e->saved}, {m->hidden, &e->hidden}, {m->work, &e->work}, {m->batch, &e->batch},
+        {m->cache, &e->cache}, {m->out, &e->out},
     };
     e->a.strategy->close(e->strategy);
     e->strategy = NULL;
@@ -356,7 +356,7 @@ void engine_close(engine *e)
             if (e->units[mode][k].forward) be->discard(e->a.backend_self, e->units[mode][k].forward);
             if (e->units[mode][k].backward) be->discard(e->a.backend_self, e->units[mode][k].backward);
         }
-    char *const list[] = {e->saved, e->hidden, e->work, e->scratch, e->batch, e->cache, e->out};
+    char *const list[] = {e->saved, e->hidden, e->work, e->batch, e->cache, e->out};
     for (size_t i = 0; i < sizeof list / sizeof *list; i++)
         if (list[i]) be->free(e->a.backend_self, CO_MEM_DEVICE, list[i]);
     if (e->strategy) e->a.strategy->close(e->strategy);

@@ -49,7 +49,8 @@ typedef struct engine_memory { /* bytes */
     size_t params, grads, optimizer, master, strategy_other; /* from the strategy                        */
     size_t saved;                                            /* kept from forward to backward, all units */
     size_t hidden;                                           /* block inputs and their gradients         */
-    size_t work, scratch, batch, cache, out;
+    size_t work; /* the largest plan's temporaries, kernels' scratch included */
+    size_t batch, cache, out;
     size_t total;
 } engine_memory;
 

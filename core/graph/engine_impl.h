@@ -37,7 +37,7 @@ struct engine {
     size_t allocated;
     void *strategy;
     int strategy_live; /* opened for real, not to be asked for its sizes only */
-    char *saved, *hidden, *work, *scratch, *batch, *cache, *out;
+    char *saved, *hidden, *work, *batch, *cache, *out;
     int32_t *positions; /* host, for generation passes */
     float *logits;      /* host copy */
 };

@@ -46,7 +46,6 @@ static void bind(engine *e, engine_mode mode, uint32_t unit, co_live *live, co_b
     memset(b, 0, sizeof *b);
     b->struct_size = sizeof *b;
     b->base[CO_REGION_WORK] = e->work;
-    b->base[CO_REGION_SCRATCH] = e->scratch;
     b->base[CO_REGION_BATCH] = e->batch;
     b->base[CO_REGION_OUT] = e->out;
     b->base[CO_REGION_SAVED] = e->saved ? e->saved + e->saved_at[unit] : NULL;
@@ -55,6 +54,13 @@ static void bind(engine *e, engine_mode mode, uint32_t unit, co_live *live, co_b
     if (unit + 1 < e->n_units) b->base[CO_REGION_Y] = hidden_at(e, mode, unit);
     live->unit = unit;
     b->host_live = b->dev_live = live;
+}
+
+/* The kernels' scratch begins where the plan's own work ends. */
+static int run_plan(engine *e, const co_plan *p, void *compiled, co_binding *b)
+{
+    b->base[CO_REGION_SCRATCH] = e->work + p->region_bytes[CO_REGION_WORK];
+    return e->a.backend->run(e->a.backend_self, compiled, b, NULL);
 }
 
 static int run_forward(engine *e, engine_mode mode, uint32_t unit, co_phase phase, co_live *live)
@@ -67,7 +73,8 @@ static int run_forward(engine *e, engine_mode mode, uint32_t unit, co_phase phas
     if (r) return r;
     bind(e, mode, unit, live, &b);
     b.params = params;
-    r = e->a.backend->run(e->a.backend_self, e->units[mode][e->kind_of[unit]].forward, &b, NULL);
+    const engine_unit *u = &e->units[mode][e->kind_of[unit]];
+    r = run_plan(e, &u->plans.forward, u->forward, &b);
     if (r) return r;
     return e->a.strategy->release(e->strategy, unit, phase);
 }
@@ -91,11 +98,11 @@ static int run_backward(engine *e, uint32_t unit, co_live *live, int last_micro_
     b.base[CO_REGION_DX] = gradient + (unit & 1) * e->hidden_train;
     b.base[CO_REGION_DY] = gradient + (1 - (unit & 1)) * e->hidden_train;
     if (unit + 1 == e->n_units) {
-        r = e->a.backend->run(e->a.backend_self, u->forward, &b, NULL);
+        r = run_plan(e, &u->plans.forward, u->forward, &b);
     } else {
         if (e->a.checkpoint_blocks && e->kind_of[unit] >= KIND_BLOCK)
-            r = e->a.backend->run(e->a.backend_self, u->forward, &b, NULL);
-        if (r == CO_OK && u->backward) r = e->a.backend->run(e->a.backend_self, u->backward, &b, NULL);
+            r = run_plan(e, &u->plans.forward, u->forward, &b);
+        if (r == CO_OK && u->backward) r = run_plan(e, &u->plans.backward, u->backward, &b);
     }
     if (r == CO_OK) r = e->a.strategy->release(e->strategy, unit, CO_PHASE_BACKWARD);
     if (r == CO_OK) r = e->a.strategy->grads_ready(e->strategy, unit, last_micro_step);

@@ -3,12 +3,12 @@
  * CHUNK_BYTES. Tokens without a target cost nothing.
  *
  * Floor: 2 T V d for the logits, 4 T V d for the two products of the gradient. A chunk reads W twice and adds to dW
- * once, so larger chunks save memory traffic; between 16 and 128 MiB the step time differs by less than 2 %. */
+ * once, so larger chunks save memory traffic: 64 MiB instead of 32 is 3 % of a 15M model's step, nothing of a 110M one's. */
 #include "kernels.h"
 #include <math.h>
 #include <string.h>
 
-#define CHUNK_BYTES ((size_t)64 << 20)
+#define CHUNK_BYTES ((size_t)32 << 20)
 
 static int64_t chunk_rows(int64_t vocab)
 {
