@@ -19,7 +19,9 @@ int main(void)
     size_t len;
     fixture f;
     if (!fs_is_dir(dir) || fs_read_all(file, &json, &len, 1 << 24) != CO_OK) {
-        printf("skipped: the shared test data is not there\n0 passed, 0 failed\n");
+        printf("skipped: the shared test data is not there\n");
+        mem_free(file);
+        mem_free(dir);
         return 77;
     }
     CHECK(fixture_open(&(fixture_args){.dir = dir, .slots = 1, .slot_len = 64, .pass_tokens = 8, .pass_rows = 8}, &f) == CO_OK);

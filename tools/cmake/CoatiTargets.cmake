@@ -12,6 +12,7 @@ if(NOT CMAKE_BUILD_TYPE)
   set(CMAKE_BUILD_TYPE Release)
 endif()
 find_package(Threads REQUIRED)
+find_package(OpenMP REQUIRED COMPONENTS C) # here, so that static programs see the imported target too
 
 # Warnings and feature macros every target of ours gets.
 function(coati_flags target)
