@@ -17,10 +17,14 @@ typedef enum co_op {
 typedef struct co_attr_f32 { float v; } co_attr_f32;
 typedef struct co_attr_i32 { int32_t v; } co_attr_i32;
 typedef struct co_attr_range { float lo, hi; } co_attr_range;
+/* Inverted dropout (Srivastava et al. 2014): an element is kept with probability 1-p and then divided by 1-p.
+ * Element c of the token at position i of the sequence with key q (co_live.seq_key; NULL: 0) is dropped if
+ *   host->random(stream + unit*65536, mix(q + mix(step_key + mix(i))) + c) < (uint64)(p 2^64),
+ * sums modulo 2^64, mix the finaliser of splitmix64 after adding 0x9E3779B97F4A7C15 (Steele et al. 2014).
+ * Packing, ranks and threads do not change it, and the backward draws the same mask. 0 < p < 1. */
 typedef struct co_attr_dropout {
     float p;
-    uint32_t stream; /* counter-based: element e of the token at position i of sequence key s draws from
-                        (seed, stream + unit*65536, hash(s, i, e)): packing and ranks do not change it */
+    uint32_t stream; /* one a call of dropout within a unit */
 } co_attr_dropout;
 typedef struct co_attr_cached {
     co_attn attn;
