@@ -1,0 +1,262 @@
+#include "core/train/checkpoint.h"
+#include "core/base/error.h"
+#include "core/base/fs.h"
+#include "core/base/log.h"
+#include "core/base/memory.h"
+#include "core/params/safetensors.h"
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define PIECE (1 << 18) /* elements moved at a time */
+
+static char *step_dir(const char *output, int64_t step, const char *suffix)
+{
+    return mem_printf("%s/checkpoints/step-%" PRId64 "%s", output, step, suffix);
+}
+
+/* ---- writing ------------------------------------------------------------------------------------------------- */
+static int own_storage(const param_table *t, uint32_t p, uint32_t what)
+{
+    return t->slots[p].owner == p && (what == 0 || t->slots[p].trainable);
+}
+
+static int write_tensors(const char *path, engine *e, const param_table *t, uint32_t first_what, uint32_t last_what, float *buf)
+{
+    st_writer *w = NULL;
+    char name[512];
+    int r = st_write_begin(path, &w);
+    if (r) return r;
+    for (uint32_t what = first_what; what <= last_what; what++)
+        for (uint32_t p = 0; p < t->n_params && r == CO_OK; p++) {
+            if (!own_storage(t, p, what)) continue;
+            if (what) snprintf(name, sizeof name, "%s.state%u", t->slots[p].name, what);
+            else snprintf(name, sizeof name, "%s", t->slots[p].name);
+            r = st_write_declare(w, name, CO_F32, t->slots[p].shape.ndim, t->slots[p].shape.ne);
+        }
+    for (uint32_t what = first_what; what <= last_what; what++)
+        for (uint32_t p = 0; p < t->n_params && r == CO_OK; p++) {
+            const int64_t total = param_elements(&t->slots[p]);
+            if (!own_storage(t, p, what)) continue;
+            for (int64_t at = 0; at < total && r == CO_OK; at += PIECE) {
+                const int64_t n = total - at < PIECE ? total - at : PIECE;
+                r = engine_read(e, p, what, at, n, buf);
+                if (r == CO_OK) r = st_write_data(w, buf, (size_t)n * sizeof *buf);
+            }
+        }
+    if (r == CO_OK) return st_write_finish(w);
+    st_write_abort(w);
+    return r;
+}
+
+static int write_text(const char *dir, const char *name, const char *text)
+{
+    char *path = fs_join(dir, name);
+    int r = path ? fs_write_atomic(path, text, strlen(text)) : CO_E_NOMEM;
+    mem_free(path);
+    return r;
+}
+
+static int fill(const char *dir, int64_t step, engine *e, const param_table *t, uint32_t n_state, const config *c)
+{
+    char state[256];
+    char *weights = fs_join(dir, "weights.safetensors"), *optimizer = fs_join(dir, "optimizer.safetensors"), *ini = config_print(c);
+    float *buf = mem_calloc(PIECE, sizeof *buf);
+    int r = weights && optimizer && ini && buf ? fs_mkdirs(dir) : CO_E_NOMEM;
+    if (r == CO_OK) r = write_tensors(weights, e, t, 0, 0, buf);
+    if (r == CO_OK && n_state) r = write_tensors(optimizer, e, t, 1, n_state, buf);
+    snprintf(state, sizeof state, "{\"format\":1,\"step\":%" PRId64 ",\"optimizer_states\":%u}\n", step, n_state);
+    if (r == CO_OK) r = write_text(dir, "config.ini", ini);
+    if (r == CO_OK) r = write_text(dir, "state.json", state);
+    if (r == CO_OK) r = fs_sync_dir(dir);
+    mem_free(buf);
+    mem_free(ini);
+    mem_free(optimizer);
+    mem_free(weights);
+    return r;
+}
+
+/* N of "step-N", -1 for other names. */
+static int64_t step_of(const char *name)
+{
+    char *end;
+    if (strncmp(name, "step-", 5) != 0 || name[5] < '0' || name[5] > '9') return -1;
+    const int64_t n = strtoll(name + 5, &end, 10);
+    return *end ? -1 : n;
+}
+
+static void forget_old(const char *output, int64_t keep)
+{
+    char *dir = fs_join(output, "checkpoints"), **names = NULL;
+    size_t n = 0;
+    if (!dir || fs_list(dir, &names, &n) != CO_OK) {
+        mem_free(dir);
+        return;
+    }
+    for (size_t i = 0; i < n; i++) {
+        int64_t newer = 0;
+        if (step_of(names[i]) < 0) continue;
+        for (size_t k = 0; k < n; k++) newer += step_of(names[k]) > step_of(names[i]);
+        if (newer < keep) continue;
+        char *path = fs_join(dir, names[i]), *gone = path ? mem_printf("%s.tmp", path) : NULL;
+        /* Renamed first: a half-removed folder must not look like a checkpoint. */
+        if (gone && fs_rename_durable(path, gone) == CO_OK && fs_remove_tree(gone) != CO_OK)
+            log_line(CO_LOG_WARN, "checkpoint", "%s", error_message());
+        mem_free(gone);
+        mem_free(path);
+    }
+    fs_free_list(names, n);
+    mem_free(dir);
+}
+
+int checkpoint_save(const char *output, int64_t step, int64_t keep, engine *e, const param_table *t, uint32_t n_state, const config *c)
+{
+    char *tmp = step_dir(output, step, ".tmp"), *dir = step_dir(output, step, "");
+    int r = tmp && dir ? CO_OK : CO_E_NOMEM;
+    if (r == CO_OK && fs_is_dir(dir)) goto done; /* a run that was resumed and ended without a step */
+    if (r == CO_OK) r = fs_remove_tree(tmp);
+    if (r == CO_OK) r = fill(tmp, step, e, t, n_state, c);
+    if (r == CO_OK) r = fs_rename_durable(tmp, dir);
+    if (r == CO_OK) forget_old(output, keep);
+    if (r && tmp) {
+        char why[1024];
+        error_take(why, sizeof why);
+        (void)fs_remove_tree(tmp);
+        r = FAIL(r, "checkpoint of step %" PRId64 ": %s; earlier checkpoints are as they were", step, why);
+    }
+done:
+    mem_free(dir);
+    mem_free(tmp);
+    return r;
+}
+
+/* ---- reading ------------------------------------------------------------------------------------------------- */
+int checkpoint_newest(const char *output, int64_t *step)
+{
+    char *dir = fs_join(output, "checkpoints"), **names = NULL;
+    size_t n = 0;
+    *step = 0;
+    if (!dir) return CO_E_NOMEM;
+    if (!fs_is_dir(dir)) {
+        mem_free(dir);
+        return CO_OK;
+    }
+    int r = fs_list(dir, &names, &n);
+    for (size_t i = 0; i < n && r == CO_OK; i++) {
+        const size_t len = strlen(names[i]);
+        if (len > 4 && strcmp(names[i] + len - 4, ".tmp") == 0 && strncmp(names[i], "step-", 5) == 0) {
+            char *path = fs_join(dir, names[i]);
+            r = path ? fs_remove_tree(path) : CO_E_NOMEM;
+            mem_free(path);
+        } else if (step_of(names[i]) > *step) {
+            *step = step_of(names[i]);
+        }
+    }
+    fs_free_list(names, n);
+    mem_free(dir);
+    return r;
+}
+
+static int may_change(const char *section, const char *key)
+{
+    static const char *const whole[] = {"log", "checkpoint", "strategy", "plugins", "backend"};
+    static const char *const run_keys[] = {"max_steps", "epochs", "stop_after", "backend", "output", "save_model"};
+    for (size_t i = 0; i < sizeof whole / sizeof *whole; i++)
+        if (strcmp(section, whole[i]) == 0) return 1;
+    for (size_t i = 0; strcmp(section, "run") == 0 && i < sizeof run_keys / sizeof *run_keys; i++)
+        if (strcmp(key, run_keys[i]) == 0) return 1;
+    return strncmp(section, "strategy.", 9) == 0;
+}
+
+/* The two printed configurations side by side: config_print writes "key = value", continuations indented. */
+static int compare(const char *was, const char *is, const char *dir)
+{
+    char section[128] = "", key[128];
+    for (const char *line = was; *line;) {
+        const char *end = strchr(line, '\n');
+        if (!end) end = line + strlen(line);
+        while (*end && (end[1] == ' ')) { /* take continuations along */
+            const char *next = strchr(end + 1, '\n');
+            end = next ? next : end + strlen(end);
+        }
+        const int n = (int)(end - line);
+        const char *eq = memchr(line, '=', (size_t)n);
+        if (line[0] == '[') {
+            snprintf(section, sizeof section, "%.*s", n > 2 ? n - 2 : 0, line + 1);
+        } else if (eq && eq > line) {
+            char *head, *at;
+            snprintf(key, sizeof key, "%.*s", (int)(eq - line - 1), line);
+            head = mem_printf("[%s]\n", section);
+            const char *s = head ? strstr(is, head) : NULL, *stop = s ? strstr(s + 1, "\n[") : NULL;
+            at = mem_printf("\n%.*s\n", n, line);
+            const char *found = s && at ? strstr(s, at) : NULL;
+            const int same = found && (!stop || found <= stop);
+            char *named = mem_printf("\n%s = ", key);
+            const char *now = s && named ? strstr(s, named) : NULL;
+            const int have = now && (!stop || now < stop);
+            int r = CO_OK;
+            if (!same && !may_change(section, key))
+                r = FAIL(CO_E_CONFIG, "[%s] %s was \"%.*s\" when %s was written and is \"%.*s\" now: a resumed run must be the same run. "
+                         "Undo the change, or start anew with --overwrite or another [run] output", section, key, (int)(end - eq - 2), eq + 2,
+                         dir, have ? (int)strcspn(now + strlen(named), "\n") : 4, have ? now + strlen(named) : "gone");
+            mem_free(named);
+            mem_free(at);
+            mem_free(head);
+            if (r) return r;
+        }
+        line = *end ? end + 1 : end;
+    }
+    return CO_OK;
+}
+
+int checkpoint_check_config(const char *output, int64_t step, const config *c)
+{
+    char *dir = step_dir(output, step, ""), *path = dir ? fs_join(dir, "config.ini") : NULL, *was = NULL, *is = config_print(c);
+    size_t n;
+    int r = path && is ? fs_read_all(path, &was, &n, 1 << 20) : CO_E_NOMEM;
+    if (r == CO_OK) r = compare(was, is, dir);
+    mem_free(was);
+    mem_free(is);
+    mem_free(path);
+    mem_free(dir);
+    return r;
+}
+
+static int read_tensors(const char *path, engine *e, const param_table *t, uint32_t first_what, uint32_t last_what, float *buf)
+{
+    st_set *file = NULL;
+    char name[512];
+    int r = st_open_file(path, &file);
+    for (uint32_t what = first_what; what <= last_what && r == CO_OK; what++)
+        for (uint32_t p = 0; p < t->n_params && r == CO_OK; p++) {
+            const int64_t total = param_elements(&t->slots[p]);
+            if (!own_storage(t, p, what)) continue;
+            if (what) snprintf(name, sizeof name, "%s.state%u", t->slots[p].name, what);
+            else snprintf(name, sizeof name, "%s", t->slots[p].name);
+            const st_tensor *x = st_find(file, name);
+            if (!x || x->dtype != CO_F32 || x->bytes != (size_t)total * sizeof(float))
+                r = FAIL(CO_E_FORMAT, "%s: tensor '%s' is missing or of another size: not a checkpoint of this model", path, name);
+            for (int64_t at = 0; at < total && r == CO_OK; at += PIECE) {
+                const int64_t n = total - at < PIECE ? total - at : PIECE;
+                r = st_read_f32(x, at, n, buf);
+                if (r == CO_OK) r = engine_write(e, p, what, at, n, buf);
+            }
+        }
+    st_close(file);
+    return r;
+}
+
+int checkpoint_load(const char *output, int64_t step, engine *e, const param_table *t, uint32_t n_state)
+{
+    char *dir = step_dir(output, step, ""), *weights = dir ? fs_join(dir, "weights.safetensors") : NULL;
+    char *optimizer = dir ? fs_join(dir, "optimizer.safetensors") : NULL;
+    float *buf = mem_calloc(PIECE, sizeof *buf);
+    int r = weights && optimizer && buf ? read_tensors(weights, e, t, 0, 0, buf) : CO_E_NOMEM;
+    if (r == CO_OK && n_state) r = read_tensors(optimizer, e, t, 1, n_state, buf);
+    mem_free(buf);
+    mem_free(optimizer);
+    mem_free(weights);
+    mem_free(dir);
+    return r;
+}

@@ -1,0 +1,19 @@
+/* metrics.h: metrics.jsonl, one line an object, on disk when the call returns. */
+#ifndef CORE_TRAIN_METRICS_H
+#define CORE_TRAIN_METRICS_H
+#include <stdint.h>
+
+typedef struct metrics metrics;
+/* Opens output/metrics.jsonl for appending; lines of steps after `keep_step` (of a run that went on past the
+ * checkpoint it is resumed from) are cut off first, and a half line at the end. */
+int metrics_open(const char *output, int64_t keep_step, metrics **out);
+void metrics_close(metrics *m);
+
+typedef struct metrics_step {
+    int64_t step, tokens, samples;
+    double epoch, loss, lr, grad_norm, tokens_per_s, step_s;
+    uint64_t mem_device_bytes, mem_host_bytes;
+} metrics_step;
+int metrics_train(metrics *m, const metrics_step *s);
+int metrics_eval(metrics *m, int64_t step, double epoch, double loss, int64_t tokens, int64_t samples);
+#endif

@@ -1,0 +1,120 @@
+#include "core/train/options.h"
+#include "core/base/error.h"
+#include <stdlib.h>
+#include <string.h>
+
+#define ROW(S, m, key, type, def, lo, hi, names, help) {key, type, offsetof(S, m), 0, def, lo, hi, names, help}
+static const char *const stages[] = {"sft", "pretrain", "rm", "ppo", NULL};
+static const char *const inits[] = {"pretrained", "random", NULL};
+static const char *const checkpointings[] = {"none", "block", NULL};
+static const char *const trains[] = {"all", "embeddings", "lora", NULL};
+static const char *const bads[] = {"stop", "skip", NULL};
+static const char *const schedules[] = {"cosine", "linear", "constant", NULL};
+static const char *const dtypes[] = {"fp32", "bf16", "fp16", NULL};
+static const char *const resumes[] = {"auto", "always", "never", NULL};
+static const char *const progresses[] = {"auto", "bar", "plain", "off", NULL};
+
+static const co_opt run_rows[] = {
+    ROW(run_opts, stage, "stage", CO_OPT_ENUM, "sft", 0, 0, stages, "what to do: supervised fine-tuning"),
+    {"output", CO_OPT_PATH, offsetof(run_opts, output), CO_OPT_REQUIRED, NULL, 0, 0, NULL, "folder for everything the run writes"},
+    ROW(run_opts, seed, "seed", CO_OPT_INT, "42", 0, 0, NULL, "of every random choice"),
+    ROW(run_opts, backend, "backend", CO_OPT_STR, "cpu", 0, 0, NULL, "plugin that computes"),
+    ROW(run_opts, max_steps, "max_steps", CO_OPT_INT, "0", 0, 1e15, NULL, "above 0 it overrides epochs, and data is cycled"),
+    ROW(run_opts, epochs, "epochs", CO_OPT_INT, "1", 1, 1e9, NULL, "passes over the data"),
+    ROW(run_opts, stop_after, "stop_after", CO_OPT_INT, "0", 0, 1e15, NULL, "end early after this many steps, resumable; 0: never"),
+    ROW(run_opts, save_model, "save_model", CO_OPT_BOOL, "1", 0, 0, NULL, "write model/ at the end"),
+    ROW(run_opts, deterministic, "deterministic", CO_OPT_BOOL, "0", 0, 0, NULL, "same bits every time; the CPU always is"), CO_OPT_END};
+static const co_opt model_rows[] = {
+    {"path", CO_OPT_PATH, offsetof(model_opts, path), CO_OPT_REQUIRED | CO_OPT_FILE_EXISTS, NULL, 0, 0, NULL, "Hugging Face directory"},
+    ROW(model_opts, arch, "arch", CO_OPT_STR, "auto", 0, 0, NULL, "model plugin; auto: by config.json's model_type"),
+    ROW(model_opts, init, "init", CO_OPT_ENUM, "pretrained", 0, 0, inits, "weights from the directory, or a random start"),
+    ROW(model_opts, checkpointing, "checkpointing", CO_OPT_ENUM, "none", 0, 0, checkpointings, "block: keep block inputs only, run blocks again in the backward"),
+    ROW(model_opts, offload_activations, "offload_activations", CO_OPT_BOOL, "0", 0, 0, NULL, "block inputs wait in host memory"),
+    ROW(model_opts, train, "train", CO_OPT_ENUM, "all", 0, 0, trains, "which parameters learn"), CO_OPT_END};
+static const co_opt tokenizer_rows[] = {
+    ROW(tokenizer_opts, name, "name", CO_OPT_STR, "auto", 0, 0, NULL, "tokenizer plugin; auto: by the files that are there"),
+    ROW(tokenizer_opts, path, "path", CO_OPT_PATH, "", 0, 0, NULL, "where its files are; default: the model's directory"), CO_OPT_END};
+static const co_opt dataset_rows[] = {
+    {"path", CO_OPT_PATH, offsetof(dataset_opts, path), CO_OPT_REQUIRED, NULL, 0, 0, NULL, "file with the records"},
+    ROW(dataset_opts, format, "format", CO_OPT_STR, "auto", 0, 0, NULL, "dataset plugin; auto: by the file's name"),
+    ROW(dataset_opts, templ, "template", CO_OPT_STR, "alpaca", 0, 0, NULL, "alpaca, none, or the path of a template file"),
+    ROW(dataset_opts, columns, "columns", CO_OPT_STR, "instruction=instruction,input=input,output=output", 0, 0, NULL, "role=column, comma-separated"),
+    ROW(dataset_opts, max_len, "max_len", CO_OPT_INT, "512", 2, 1 << 24, NULL, "tokens a sample; longer ones are cut, and counted"),
+    ROW(dataset_opts, max_records, "max_records", CO_OPT_INT, "0", 0, 1e15, NULL, "records read; 0: all"),
+    ROW(dataset_opts, on_bad_record, "on_bad_record", CO_OPT_ENUM, "stop", 0, 0, bads, "a broken record ends the run, or is passed over and counted"),
+    ROW(dataset_opts, split, "split", CO_OPT_STR, "", 0, 0, NULL, "share of the records that is training data"),
+    ROW(dataset_opts, shuffle, "shuffle", CO_OPT_BOOL, "1", 0, 0, NULL, "a new order each epoch, by the seed"), CO_OPT_END};
+static const co_opt batch_rows[] = {
+    ROW(batch_opts, size, "size", CO_OPT_INT, "4", 1, 1 << 20, NULL, "samples a rank and micro-step"),
+    ROW(batch_opts, accumulation, "accumulation", CO_OPT_INT, "8", 1, 1 << 20, NULL, "micro-steps a step"),
+    ROW(batch_opts, tokens, "tokens", CO_OPT_INT, "0", 0, 1 << 30, NULL, "or: a token budget a micro-step, filled with whole samples"), CO_OPT_END};
+static const co_opt eval_rows[] = {
+    ROW(eval_opts, every, "every", CO_OPT_INT, "0", 0, 1e15, NULL, "steps between evaluations; 0: at each epoch's end"),
+    ROW(eval_opts, batches, "batches", CO_OPT_INT, "0", 0, 1e15, NULL, "global batches an evaluation; 0: all of dataset.eval"), CO_OPT_END};
+static const co_opt loss_rows[] = {ROW(loss_opts, name, "name", CO_OPT_STR, "causal_lm", 0, 0, NULL, "loss plugin"), CO_OPT_END};
+static const co_opt optimizer_rows[] = {
+    ROW(optimizer_opts, name, "name", CO_OPT_STR, "adamw", 0, 0, NULL, "optimizer plugin"),
+    ROW(optimizer_opts, lr, "lr", CO_OPT_FLOAT, "2e-5", 0, 1e3, NULL, "peak learning rate"),
+    ROW(optimizer_opts, max_grad_norm, "max_grad_norm", CO_OPT_FLOAT, "1.0", 0, 1e30, NULL, "gradients are scaled down to this norm; 0: never"), CO_OPT_END};
+static const co_opt schedule_rows[] = {
+    ROW(schedule_opts, name, "name", CO_OPT_ENUM, "cosine", 0, 0, schedules, "shape of the learning rate after warm-up"),
+    ROW(schedule_opts, steps, "steps", CO_OPT_INT, "0", 0, 1e15, NULL, "length in steps; 0: the run's own"),
+    ROW(schedule_opts, warmup_ratio, "warmup_ratio", CO_OPT_FLOAT, "0.03", 0, 1, NULL, "share of the steps with a linear rise"),
+    ROW(schedule_opts, min_ratio, "min_ratio", CO_OPT_FLOAT, "0", 0, 1, NULL, "end of the schedule, as a share of lr"), CO_OPT_END};
+static const co_opt precision_rows[] = {ROW(precision_opts, dtype, "dtype", CO_OPT_ENUM, "fp32", 0, 0, dtypes, "of parameters and activations"), CO_OPT_END};
+static const co_opt strategy_rows[] = {ROW(strategy_opts, name, "name", CO_OPT_STR, "naive", 0, 0, NULL, "who holds which bytes"), CO_OPT_END};
+static const co_opt lora_rows[] = {ROW(lora_opts, rank, "rank", CO_OPT_INT, "0", 0, 65536, NULL, "0: off"), CO_OPT_END};
+static const co_opt checkpoint_rows[] = {
+    ROW(checkpoint_opts, every, "every", CO_OPT_STR, "500", 0, 0, NULL, "steps between checkpoints; 0: only at the end; never"),
+    ROW(checkpoint_opts, keep, "keep", CO_OPT_INT, "2", 1, 1e9, NULL, "newest checkpoints kept"),
+    ROW(checkpoint_opts, resume, "resume", CO_OPT_ENUM, "auto", 0, 0, resumes, "auto: go on from the newest checkpoint if there is one"), CO_OPT_END};
+static const co_opt log_rows[] = {
+    ROW(log_opts, every, "every", CO_OPT_INT, "1", 1, 1e15, NULL, "steps between lines of metrics.jsonl"),
+    ROW(log_opts, progress, "progress", CO_OPT_ENUM, "auto", 0, 0, progresses, "a bar on a terminal, plain lines elsewhere"), CO_OPT_END};
+static const co_opt plugins_rows[] = {ROW(plugins_opts, path, "path", CO_OPT_STR, "", 0, 0, NULL, "extra folders, colon-separated"), CO_OPT_END};
+
+const char *options_schedule_name(int32_t name) { return schedules[name]; }
+
+static int not_offered(const config *c, const char *section, const char *key, const char *offered)
+{
+    const char *value = config_get(c, section, key);
+    return FAIL(CO_E_UNSUPPORTED, "%s: [%s] %s = %s is not offered by this version; it offers %s", config_where(c, section, key), section,
+                key, value ? value : "?", offered);
+}
+
+static int check(const config *c, options *o)
+{
+    if (o->run.stage != 0) return not_offered(c, "run", "stage", "sft");
+    if (o->model.train != 0) return not_offered(c, "model", "train", "all");
+    if (o->model.offload_activations) return not_offered(c, "model", "offload_activations", "0");
+    if (o->precision.dtype != 0) return not_offered(c, "precision", "dtype", "fp32");
+    if (o->lora.rank != 0) return not_offered(c, "lora", "rank", "0");
+    if (o->dataset.split[0]) return not_offered(c, "dataset", "split", "a file of its own under [dataset.eval]");
+    char *end;
+    if (strcmp(o->checkpoint.every, "never") == 0) {
+        o->checkpoint.every_steps = -1;
+        return CO_OK;
+    }
+    o->checkpoint.every_steps = strtoll(o->checkpoint.every, &end, 10);
+    if (end == o->checkpoint.every || *end || o->checkpoint.every_steps < 0)
+        return FAIL(CO_E_CONFIG, "%s: [checkpoint] every = %s: expected a whole number of steps, or never",
+                    config_where(c, "checkpoint", "every"), o->checkpoint.every);
+    return CO_OK;
+}
+
+int options_bind(config *c, options *o)
+{
+    const struct { const char *section; const co_opt *rows; void *to; } tables[] = {
+        {"run", run_rows, &o->run}, {"model", model_rows, &o->model}, {"tokenizer", tokenizer_rows, &o->tokenizer},
+        {"dataset", dataset_rows, &o->dataset}, {"batch", batch_rows, &o->batch}, {"eval", eval_rows, &o->eval},
+        {"loss", loss_rows, &o->loss}, {"optimizer", optimizer_rows, &o->optimizer}, {"schedule", schedule_rows, &o->schedule},
+        {"precision", precision_rows, &o->precision}, {"strategy", strategy_rows, &o->strategy}, {"lora", lora_rows, &o->lora},
+        {"checkpoint", checkpoint_rows, &o->checkpoint}, {"log", log_rows, &o->log}, {"plugins", plugins_rows, &o->plugins}};
+    memset(o, 0, sizeof *o);
+    int r = CO_OK;
+    for (size_t i = 0; i < sizeof tables / sizeof *tables && r == CO_OK; i++)
+        r = config_bind(c, tables[i].section, tables[i].rows, sizeof(co_opt), "core", tables[i].to);
+    o->has_eval = config_has_section(c, "dataset.eval");
+    if (r == CO_OK && o->has_eval) r = config_bind(c, "dataset.eval", dataset_rows, sizeof(co_opt), "core", &o->eval_dataset);
+    return r == CO_OK ? check(c, o) : r;
+}

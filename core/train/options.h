@@ -1,0 +1,57 @@
+/* options.h: the host's own rows of train.ini, filled from a config. Plugins add theirs to the same sections. */
+#ifndef CORE_TRAIN_OPTIONS_H
+#define CORE_TRAIN_OPTIONS_H
+#include "core/config/config.h"
+
+typedef struct run_opts {
+    int32_t stage, save_model, deterministic, pad;
+    const char *output, *backend;
+    int64_t seed, max_steps, epochs, stop_after;
+} run_opts;
+typedef struct model_opts { const char *path, *arch; int32_t init, checkpointing, offload_activations, train; } model_opts;
+typedef struct tokenizer_opts { const char *name, *path; } tokenizer_opts;
+typedef struct dataset_opts {
+    const char *path, *format, *templ, *columns, *split;
+    int64_t max_len, max_records;
+    int32_t on_bad_record, shuffle;
+} dataset_opts;
+typedef struct batch_opts { int64_t size, accumulation, tokens; } batch_opts;
+typedef struct eval_opts { int64_t every, batches; } eval_opts;
+typedef struct loss_opts { const char *name; } loss_opts;
+typedef struct optimizer_opts { const char *name; double lr, max_grad_norm; } optimizer_opts;
+typedef struct schedule_opts { int32_t name, pad; int64_t steps; double warmup_ratio, min_ratio; } schedule_opts;
+typedef struct precision_opts { int32_t dtype, pad; } precision_opts;
+typedef struct strategy_opts { const char *name; } strategy_opts;
+typedef struct lora_opts { int64_t rank; } lora_opts;
+typedef struct checkpoint_opts { const char *every; int64_t keep; int32_t resume, pad; int64_t every_steps; } checkpoint_opts;
+typedef struct log_opts { int64_t every; int32_t progress, tensorboard, trace, pad; } log_opts;
+typedef struct plugins_opts { const char *path; } plugins_opts;
+
+enum { INIT_PRETRAINED = 0, INIT_RANDOM };
+enum { BAD_STOP = 0, BAD_SKIP };
+enum { PROGRESS_AUTO = 0, PROGRESS_BAR, PROGRESS_PLAIN, PROGRESS_OFF };
+
+typedef struct options {
+    run_opts run;
+    model_opts model;
+    tokenizer_opts tokenizer;
+    dataset_opts dataset, eval_dataset;
+    int has_eval; /* [dataset.eval] is there */
+    batch_opts batch;
+    eval_opts eval;
+    loss_opts loss;
+    optimizer_opts optimizer;
+    schedule_opts schedule;
+    precision_opts precision;
+    strategy_opts strategy;
+    lora_opts lora;
+    checkpoint_opts checkpoint;
+    log_opts log;
+    plugins_opts plugins;
+} options;
+
+/* Binds the host's tables and checks what one row cannot: CO_E_CONFIG, or CO_E_UNSUPPORTED for what this version
+ * does not offer, saying what it does. */
+int options_bind(config *c, options *out);
+const char *options_schedule_name(int32_t name);
+#endif

@@ -1,0 +1,249 @@
+/* run.c: opens what the configuration names, in the order in which mistakes are cheapest to find. */
+#include "core/train/run.h"
+#include "core/base/error.h"
+#include "core/base/fs.h"
+#include "core/base/log.h"
+#include "core/base/memory.h"
+#include "core/params/load.h"
+#include <stdio.h>
+#include <string.h>
+
+static int bind_feature(run *r, const char *section, const co_feature *f, void **opts)
+{
+    *opts = mem_alloc(f->opts_size + sizeof(co_dataset_common), 16);
+    if (!*opts) return CO_E_NOMEM;
+    if (!f->opts) return CO_OK;
+    return config_bind(r->config, section, f->opts, host_plugin_of(r->host, f)->magic.opt_stride, f->name, *opts);
+}
+
+static int open_backend(run *r)
+{
+    const co_feature *f;
+    void *opts = NULL;
+    int s = host_feature(r->host, CO_KIND_BACKEND, r->o.run.backend, &f);
+    if (s == CO_OK) s = bind_feature(r, "backend", f, &opts);
+    if (s == CO_OK) {
+        r->backend = host_backend(r->host, f);
+        s = r->backend->open(host_services(r->host), opts, &r->backend_self);
+    }
+    mem_free(opts);
+    return s;
+}
+
+static int open_parallel(run *r)
+{
+    const co_feature *f;
+    void *opts = NULL;
+    int s = host_feature(r->host, CO_KIND_COMM, "self", &f);
+    if (s == CO_OK) s = bind_feature(r, "comm", f, &opts);
+    if (s == CO_OK) {
+        r->comm = host_comm(r->host, f);
+        s = r->comm->open(host_services(r->host), opts, r->backend, r->backend_self, &r->comm_self);
+    }
+    mem_free(opts);
+    if (s == CO_OK) s = host_feature(r->host, CO_KIND_STRATEGY, r->o.strategy.name, &f);
+    if (s == CO_OK) s = bind_feature(r, "strategy", f, &r->strategy_opts);
+    if (s == CO_OK) r->strategy = host_strategy(r->host, f);
+    return s;
+}
+
+static int open_learning(run *r)
+{
+    const co_feature *f;
+    void *opts = NULL;
+    int s = host_feature(r->host, CO_KIND_OPTIMIZER, r->o.optimizer.name, &f);
+    if (s == CO_OK) s = bind_feature(r, "optimizer", f, &opts);
+    if (s == CO_OK) {
+        r->optim = host_optimizer(r->host, f);
+        s = r->optim->open(host_services(r->host), opts, &r->optim_self);
+    }
+    mem_free(opts);
+    opts = NULL;
+    if (s == CO_OK) s = host_feature(r->host, CO_KIND_LOSS, r->o.loss.name, &f);
+    if (s == CO_OK) s = bind_feature(r, "loss", f, &opts);
+    if (s == CO_OK) {
+        r->loss = host_loss(r->host, f);
+        s = r->loss->open(host_services(r->host), opts, &r->loss_self);
+    }
+    mem_free(opts);
+    return s;
+}
+
+static void on_bad_plugin(void *ctx, const char *path, const char *why)
+{
+    (void)ctx, (void)path;
+    log_line(CO_LOG_WARN, "host", "%s", why);
+}
+
+/* arch = auto: the model plugin that serves config.json's model_type. */
+static int choose_model(run *r, const co_feature **out)
+{
+    const char *type = hf_config_model_type(r->hf);
+    char there[400] = "";
+    size_t at = 0;
+    if (strcmp(r->o.model.arch, "auto") != 0) return host_feature(r->host, CO_KIND_MODEL, r->o.model.arch, out);
+    (void)host_load_all(r->host, CO_KIND_MODEL, on_bad_plugin, NULL);
+    for (size_t i = 0; i < host_count(r->host); i++) {
+        const co_feature *f = host_at(r->host, i);
+        const co_model_vt *vt = host_model(r->host, f);
+        for (const char *const *t = vt ? vt->model_types : NULL; t && *t; t++) {
+            if (strcmp(*t, type) == 0) return *out = f, CO_OK;
+            if (at < sizeof there) at += (size_t)snprintf(there + at, sizeof there - at, "%s%s", at ? ", " : "", *t);
+        }
+    }
+    return FAIL(CO_E_FORMAT, "%s: model_type \"%s\" is served by no installed model plugin; they serve: %s", hf_config_path(r->hf), type,
+                there[0] ? there : "nothing");
+}
+
+static int open_model(run *r)
+{
+    const co_feature *f;
+    void *opts = NULL;
+    int s = hf_config_open(r->o.model.path, &r->hf);
+    if (s == CO_OK) s = choose_model(r, &f);
+    if (s == CO_OK) s = bind_feature(r, "model", f, &opts);
+    if (s == CO_OK) {
+        r->model = host_model(r->host, f);
+        r->model_name = f->name;
+        s = r->model->open(host_services(r->host), opts, hf_config_meta(r->hf), &r->model_self);
+        if (s) s = error_prefix(s, "%s", r->o.model.path);
+    }
+    mem_free(opts);
+    if (s == CO_OK) s = param_table_build(r->model, r->model_self, CO_F32, &r->table);
+    if (s == CO_OK && r->o.model.init == INIT_PRETRAINED) s = st_open_dir(r->o.model.path, &r->weights);
+    if (s == CO_OK && r->weights) s = params_load(r->table, r->weights, r->hf, 0, NULL, NULL, NULL); /* the checks only */
+    return s;
+}
+
+static int open_tokenizer(run *r)
+{
+    const char *dir = r->o.tokenizer.path[0] ? r->o.tokenizer.path : r->o.model.path;
+    int s = tokenizer_open(r->host, r->config, r->o.tokenizer.name, dir, &r->tokenizer);
+    if (s == CO_OK) s = tokenizer_check_fit(&r->tokenizer, r->table->info.n_vocab, dir, r->o.model.path);
+    return s;
+}
+
+/* format = auto: the dataset plugin that knows the file's ending. */
+static int choose_dataset(run *r, const char *section, const dataset_opts *o, const co_feature **out)
+{
+    const char *path = o->path;
+    char there[300] = "";
+    size_t at = 0;
+    if (strcmp(o->format, "auto") != 0) return host_feature(r->host, CO_KIND_DATASET, o->format, out);
+    (void)host_load_all(r->host, CO_KIND_DATASET, on_bad_plugin, NULL);
+    const size_t n = strlen(path);
+    for (size_t i = 0; i < host_count(r->host); i++) {
+        const co_dataset_vt *vt = host_dataset(r->host, host_at(r->host, i));
+        for (const char *const *e = vt ? vt->suffixes : NULL; e && *e; e++) {
+            if (n >= strlen(*e) && strcmp(path + n - strlen(*e), *e) == 0) return *out = host_at(r->host, i), CO_OK;
+            if (at < sizeof there) at += (size_t)snprintf(there + at, sizeof there - at, "%s%s", at ? ", " : "", *e);
+        }
+    }
+    return FAIL(CO_E_CONFIG, "%s: [%s] path = %s: no dataset plugin knows this ending (known: %s): set format",
+                config_where(r->config, section, "path"), section, path, there);
+}
+
+static int open_data(run *r, const char *section, const dataset_opts *o, int training, run_dataset *d)
+{
+    const co_feature *f;
+    int s = choose_dataset(r, section, o, &f);
+    if (s == CO_OK) s = bind_feature(r, section, f, &d->opts);
+    if (s) return s;
+    *(co_dataset_common *)d->opts = (co_dataset_common){.path = o->path, .max_records = o->max_records};
+    d->path = o->path;
+    if (!fs_is_file(d->path)) return FAIL(CO_E_FORMAT, "%s: [%s] path: no file '%s'", config_where(r->config, section, "path"), section, d->path);
+    if (o->max_len > r->table->info.max_seq)
+        return FAIL(CO_E_CONFIG, "%s: [%s] max_len = %lld is beyond the model's %u positions", config_where(r->config, section, "max_len"),
+                    section, (long long)o->max_len, r->table->info.max_seq);
+    d->vt = host_dataset(r->host, f);
+    s = d->vt->open(host_services(r->host), d->opts, &d->self);
+    if (s) return s;
+    const options *all = &r->o;
+    const loader_config l = {
+        .dataset = d->vt, .dataset_self = d->self, .tokenizer = r->tokenizer.vt, .tokenizer_self = r->tokenizer.self, .name = d->path,
+        .templ = o->templ, .columns = o->columns, .bos = r->tokenizer.bos, .eos = r->tokenizer.eos, .max_len = (int32_t)o->max_len,
+        .size = (int32_t)all->batch.size, .accumulation = (int32_t)all->batch.accumulation, .tokens = (int32_t)all->batch.tokens,
+        .rank = 0, .world = 1, .shuffle = training && o->shuffle, .seed = (uint64_t)all->run.seed,
+        .epochs = training ? all->run.epochs : 1, .max_steps = training ? all->run.max_steps : 0, .n_threads = training ? 2 : 1,
+        .skip_bad = o->on_bad_record == BAD_SKIP};
+    return loader_open(&l, &d->loader);
+}
+
+static int open_engine(run *r)
+{
+    static const engine_column columns[] = {{"labels", CO_I32, CO_ROWS_TOKENS}, {"mask", CO_F32, CO_ROWS_TOKENS}};
+    int32_t tokens, seqs, eval_tokens = 0, eval_seqs = 0;
+    loader_capacity(r->train.loader, &tokens, &seqs);
+    if (r->eval.loader) loader_capacity(r->eval.loader, &eval_tokens, &eval_seqs);
+    const engine_args a = {
+        .host = host_services(r->host), .backend = r->backend, .backend_self = r->backend_self, .model = r->model,
+        .model_self = r->model_self, .params = r->table, .strategy = r->strategy, .strategy_opts = r->strategy_opts, .comm = r->comm,
+        .comm_self = r->comm_self, .optim = r->optim, .optim_self = r->optim_self, .loss = r->loss, .loss_self = r->loss_self,
+        .columns = columns, .n_columns = 2, .max_tokens = tokens > eval_tokens ? tokens : eval_tokens,
+        .max_seqs = seqs > eval_seqs ? seqs : eval_seqs, .checkpoint_blocks = r->o.model.checkpointing};
+    return engine_open(&a, &r->engine);
+}
+
+int run_open(config *c, run *r)
+{
+    memset(r, 0, sizeof *r);
+    r->config = c;
+    int s = options_bind(c, &r->o);
+    if (s) return s;
+    r->host = host_new(r->o.plugins.path[0] ? r->o.plugins.path : NULL);
+    if (!r->host) return CO_E_NOMEM;
+    host_seed(r->host, (uint64_t)r->o.run.seed);
+    s = open_backend(r);
+    if (s == CO_OK) s = open_parallel(r);
+    if (s == CO_OK) s = open_learning(r);
+    if (s == CO_OK) s = open_model(r);
+    if (s == CO_OK) s = open_tokenizer(r);
+    if (s == CO_OK) s = open_data(r, "dataset", &r->o.dataset, 1, &r->train);
+    if (s == CO_OK && r->o.has_eval) s = open_data(r, "dataset.eval", &r->o.eval_dataset, 0, &r->eval);
+    if (s == CO_OK) s = config_finish(c);
+    if (s == CO_OK) s = open_engine(r);
+    if (s == CO_OK) r->total_steps = loader_total_steps(r->train.loader);
+    return s;
+}
+
+static int write_param(void *ctx, uint32_t param, int64_t first, int64_t n, const float *values)
+{
+    return engine_write(ctx, param, 0, first, n, values);
+}
+
+int run_allocate(run *r)
+{
+    int s = engine_allocate(r->engine);
+    if (s) return s;
+    if (r->weights) s = params_load(r->table, r->weights, r->hf, (uint64_t)r->o.run.seed, write_param, r->engine, NULL);
+    else s = params_init(r->table, (uint64_t)r->o.run.seed, write_param, r->engine);
+    st_close(r->weights); /* the pages of the map need not stay */
+    r->weights = NULL;
+    return s;
+}
+
+static void close_data(run_dataset *d)
+{
+    loader_release(d->loader);
+    if (d->self) d->vt->close(d->self);
+    mem_free(d->opts);
+}
+
+void run_close(run *r)
+{
+    engine_close(r->engine);
+    close_data(&r->eval);
+    close_data(&r->train);
+    tokenizer_close(&r->tokenizer);
+    st_close(r->weights);
+    param_table_free(r->table);
+    if (r->model_self) r->model->close(r->model_self);
+    hf_config_close(r->hf);
+    if (r->loss && r->loss_self) r->loss->close(r->loss_self);
+    if (r->optim_self) r->optim->close(r->optim_self);
+    mem_free(r->strategy_opts);
+    if (r->comm_self) r->comm->close(r->comm_self);
+    if (r->backend_self) r->backend->close(r->backend_self);
+    host_free(r->host);
+    memset(r, 0, sizeof *r);
+}

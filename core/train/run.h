@@ -1,0 +1,50 @@
+/* run.h: everything a stage needs, opened from a configuration: plugins, model, tokenizer, data, engine. */
+#ifndef CORE_TRAIN_RUN_H
+#define CORE_TRAIN_RUN_H
+#include "core/data/loader.h"
+#include "core/graph/engine.h"
+#include "core/host/host.h"
+#include "core/params/hf_config.h"
+#include "core/params/safetensors.h"
+#include "core/params/tokenizer.h"
+#include "core/train/options.h"
+
+typedef struct run_dataset {
+    const co_dataset_vt *vt;
+    void *self, *opts;
+    const char *path;
+    loader *loader;
+} run_dataset;
+
+typedef struct run {
+    config *config; /* lent */
+    options o;
+    host *host;
+    hf_config *hf;
+    st_set *weights; /* NULL with init = random */
+    tokenizer tokenizer;
+    const co_backend_vt *backend;
+    const co_comm_vt *comm;
+    const co_strategy_vt *strategy;
+    const co_optimizer_vt *optim;
+    const co_model_vt *model;
+    const co_loss_vt *loss;
+    void *backend_self, *comm_self, *optim_self, *model_self, *loss_self, *strategy_opts;
+    const char *model_name;
+    param_table *table;
+    run_dataset train, eval;
+    engine *engine;
+    int64_t total_steps;
+} run;
+
+/* Opens and checks everything but takes no memory for the model: enough for --check and --plan. `c` must outlive it;
+ * its tables are bound and it is finished here. run_close also after an error. */
+int run_open(config *c, run *out);
+/* Takes the memory and loads the weights (or draws them). */
+int run_allocate(run *r);
+void run_close(run *r);
+/* The memory table of --plan. Free with mem_free. */
+char *run_plan_text(const run *r);
+/* CO_E_NOMEM with the table and advice if the plan is above what the backend has free. */
+int run_check_memory(const run *r);
+#endif

@@ -1,0 +1,241 @@
+#include "core/train/sft.h"
+#include "core/base/error.h"
+#include "core/base/fs.h"
+#include "core/base/log.h"
+#include "core/base/memory.h"
+#include "core/params/export.h"
+#include "core/train/checkpoint.h"
+#include "core/train/lr.h"
+#include "core/train/metrics.h"
+#include "core/train/progress.h"
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <time.h>
+
+typedef struct sft {
+    run *r;
+    const sft_flags *flags;
+    const char *output;
+    metrics *log;
+    int64_t done, last_saved, total; /* steps */
+    double first_loss, last_loss, eval_loss;
+} sft;
+
+static double now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static engine_batch engine_view(const batch *b, const void *columns[2])
+{
+    columns[0] = b->labels;
+    columns[1] = b->mask;
+    return (engine_batch){.n_tokens = b->n_tokens, .n_seqs = b->n_seqs, .ids = b->ids, .positions = b->positions,
+                          .seq_start = b->seq_start, .seq_key = b->seq_key, .columns = columns};
+}
+
+/* ---- what is there already ------------------------------------------------------------------------------------- */
+static int remove_earlier(const char *output)
+{
+    static const char *const ours[] = {"checkpoints", "model", "metrics.jsonl", "config.ini"};
+    int r = CO_OK;
+    for (size_t i = 0; i < sizeof ours / sizeof *ours && r == CO_OK; i++) {
+        char *path = fs_join(output, ours[i]);
+        r = path ? fs_remove_tree(path) : CO_E_NOMEM;
+        mem_free(path);
+    }
+    return r;
+}
+
+static int has(const char *output, const char *name)
+{
+    char *path = fs_join(output, name);
+    const int yes = path && (fs_is_file(path) || fs_is_dir(path));
+    mem_free(path);
+    return yes;
+}
+
+/* Decides where to start; writes nothing over an earlier run's files. */
+static int find_start(sft *s)
+{
+    const int never = s->flags->resume < 0 || (s->flags->resume == 0 && s->r->o.checkpoint.resume == 2);
+    const int must = s->flags->resume > 0 || (s->flags->resume == 0 && s->r->o.checkpoint.resume == 1);
+    int64_t newest = 0;
+    int r = s->flags->overwrite ? remove_earlier(s->output) : CO_OK;
+    if (r == CO_OK) r = fs_mkdirs(s->output);
+    if (r == CO_OK) r = checkpoint_newest(s->output, &newest);
+    if (r) return r;
+    if (newest && never)
+        return FAIL(CO_E_CONFIG, "'%s' holds a run with a checkpoint of step %" PRId64 ": --resume goes on with it, --overwrite removes it",
+                    s->output, newest);
+    if (newest) {
+        r = checkpoint_check_config(s->output, newest, s->r->config);
+        s->done = s->last_saved = newest;
+        return r;
+    }
+    if (must) return FAIL(CO_E_CONFIG, "'%s' holds no checkpoint to resume from", s->output);
+    if (has(s->output, "model") || has(s->output, "metrics.jsonl"))
+        return FAIL(CO_E_CONFIG, "'%s' holds an earlier run's files and no checkpoint: choose another [run] output, or --overwrite", s->output);
+    return CO_OK;
+}
+
+/* ---- evaluation ------------------------------------------------------------------------------------------------- */
+static int evaluate(sft *s, double epoch)
+{
+    const step_batch *b;
+    double sum = 0;
+    int64_t labels = 0, tokens = 0, samples = 0, batches = 0;
+    int r = loader_seek(s->r->eval.loader, 0);
+    while (r == CO_OK && (s->r->o.eval.batches == 0 || batches < s->r->o.eval.batches)) {
+        r = loader_next(s->r->eval.loader, &b);
+        if (r) break;
+        for (int32_t i = 0; i < b->n_micro && r == CO_OK; i++) {
+            const void *columns[2];
+            const engine_batch view = engine_view(&b->micro[i], columns);
+            engine_result res;
+            if (b->micro[i].n_labels == 0) continue;
+            r = engine_evaluate(s->r->engine, &view, 1.0 / b->micro[i].n_labels, &res);
+            sum += res.loss * b->micro[i].n_labels;
+            labels += b->micro[i].n_labels;
+        }
+        if (r == CO_OK) tokens += b->n_tokens, samples += b->n_samples, batches++;
+    }
+    if (r < 0) return r;
+    if (labels == 0) return FAIL(CO_E_FORMAT, "[dataset.eval]: no sample with a label within max_len");
+    s->eval_loss = sum / (double)labels;
+    progress_note("eval at step %" PRId64 ": loss %.4f, perplexity %.3f, %" PRId64 " samples", s->done, s->eval_loss, exp(s->eval_loss), samples);
+    return metrics_eval(s->log, s->done, epoch, s->eval_loss, tokens, samples);
+}
+
+/* ---- one step --------------------------------------------------------------------------------------------------- */
+static int train_step(sft *s, const step_batch *b, metrics_step *m)
+{
+    const options *o = &s->r->o;
+    const int64_t schedule = o->schedule.steps > 0 ? o->schedule.steps : s->total;
+    const double lr = o->optimizer.lr * lr_factor((lr_shape)o->schedule.name, s->done, schedule, o->schedule.warmup_ratio, o->schedule.min_ratio);
+    co_step_stats stats = {.struct_size = sizeof stats};
+    double loss = 0;
+    int r = CO_OK;
+    for (int32_t i = 0; i < b->n_micro && r == CO_OK && b->n_labels; i++) {
+        const void *columns[2];
+        const engine_batch view = engine_view(&b->micro[i], columns);
+        engine_result res;
+        r = engine_micro_step(s->r->engine, &view, 1.0 / (double)b->n_labels, 1, s->done + 1, i + 1 == b->n_micro, &res);
+        loss += res.loss;
+    }
+    if (r == CO_OK && !isfinite(loss))
+        r = FAIL(CO_E_STATE, "step %" PRId64 ": the loss is not finite; the weights are those of step %" PRId64 ". A lower lr may help", s->done + 1, s->done);
+    if (r == CO_OK && b->n_labels) r = engine_step(s->r->engine, s->done + 1, lr, o->optimizer.max_grad_norm, &stats);
+    if (r) return r;
+    s->done++;
+    m->step = s->done;
+    m->epoch = b->epoch;
+    m->loss = b->n_labels ? loss : NAN;
+    m->lr = lr;
+    m->grad_norm = stats.grad_norm;
+    m->tokens = b->n_tokens;
+    m->samples = b->n_samples;
+    return CO_OK;
+}
+
+static int save(sft *s)
+{
+    if (s->last_saved == s->done || s->r->o.checkpoint.every_steps < 0) return CO_OK;
+    int r = checkpoint_save(s->output, s->done, s->r->o.checkpoint.keep, s->r->engine, s->r->table, s->r->optim->n_state, s->r->config);
+    if (r == CO_OK) s->last_saved = s->done;
+    return r;
+}
+
+static int loop(sft *s)
+{
+    const options *o = &s->r->o;
+    const int64_t stop_at = o->run.stop_after > 0 && o->run.stop_after < s->total ? o->run.stop_after : s->total;
+    const size_t device = engine_allocated(s->r->engine);
+    const int64_t begin = s->done;
+    const double started = now();
+    int r = s->done < stop_at ? loader_seek(s->r->train.loader, s->done) : CO_OK;
+    while (r == CO_OK && s->done < stop_at && !*s->flags->stop) {
+        const step_batch *b;
+        metrics_step m = {0};
+        const double t = now();
+        struct rusage usage;
+        r = loader_next(s->r->train.loader, &b);
+        if (r) break;
+        const double before = floor(b->epoch - 1e-9);
+        r = train_step(s, b, &m);
+        if (r) break;
+        m.step_s = now() - t;
+        m.tokens_per_s = (double)m.tokens / m.step_s;
+        m.mem_device_bytes = device;
+        m.mem_host_bytes = getrusage(RUSAGE_SELF, &usage) == 0 ? (uint64_t)usage.ru_maxrss * 1024 : 0;
+        if (s->done == begin + 1) s->first_loss = m.loss;
+        s->last_loss = m.loss;
+        if (s->done % o->log.every == 0 || s->done == s->total) r = metrics_train(s->log, &m);
+        progress_step(s->done, s->total, &m, (now() - started) / (double)(s->done - begin));
+        const int epoch_end = b->epoch >= before + 1 - 1e-9 && fabs(b->epoch - round(b->epoch)) < 1e-9;
+        const int due = o->eval.every > 0 ? s->done % o->eval.every == 0 : epoch_end;
+        if (r == CO_OK && s->r->eval.loader && (due || s->done == s->total)) r = evaluate(s, m.epoch);
+        if (r == CO_OK && o->checkpoint.every_steps > 0 && s->done % o->checkpoint.every_steps == 0) r = save(s);
+    }
+    return r == CO_END ? CO_OK : r;
+}
+
+static int gather(void *ctx, uint32_t param, int64_t first, int64_t n, float *out) { return engine_gather(ctx, param, first, n, out); }
+
+static int write_model(sft *s)
+{
+    char *dir = fs_join(s->output, "model");
+    const params_export_args a = {.dir = dir, .table = s->r->table, .read = gather, .ctx = s->r->engine, .config = s->r->hf,
+                                  .tokenizer_dir = s->r->o.tokenizer.path[0] ? s->r->o.tokenizer.path : s->r->o.model.path, .dtype = CO_F32};
+    int r = dir ? params_export(&a) : CO_E_NOMEM;
+    if (r == CO_OK) progress_note("model written to %s", dir);
+    mem_free(dir);
+    return r;
+}
+
+static int write_config(sft *s)
+{
+    char *text = config_print(s->r->config), *path = fs_join(s->output, "config.ini");
+    int r = text && path ? fs_write_atomic(path, text, strlen(text)) : CO_E_NOMEM;
+    mem_free(path);
+    mem_free(text);
+    return r;
+}
+
+static void sum_up(const sft *s)
+{
+    loader_totals t;
+    loader_stats(s->r->train.loader, &t);
+    if (t.dropped || t.bad || t.cut)
+        progress_note("samples: %" PRId64 " used, %" PRId64 " cut to max_len, %" PRId64 " dropped (no label left), %" PRId64 " broken records passed over",
+                      t.samples, t.cut, t.dropped, t.bad);
+}
+
+int sft_run(run *r, const sft_flags *f)
+{
+    sft s = {.r = r, .flags = f, .output = r->o.run.output, .total = r->total_steps};
+    int e = find_start(&s);
+    if (e == CO_OK) e = run_check_memory(r);
+    if (e == CO_OK) e = run_allocate(r);
+    if (e == CO_OK && s.done) {
+        e = checkpoint_load(s.output, s.done, r->engine, r->table, r->optim->n_state);
+        if (e == CO_OK) progress_note("resumed from step %" PRId64 " of %" PRId64, s.done, s.total);
+    }
+    if (e == CO_OK) e = write_config(&s);
+    if (e == CO_OK) e = metrics_open(s.output, s.done, &s.log);
+    if (e == CO_OK) {
+        progress_open(r->o.log.progress);
+        e = loop(&s);
+        if (e == CO_OK) e = save(&s);
+        progress_close();
+    }
+    if (e == CO_OK) sum_up(&s);
+    if (e == CO_OK && s.done == s.total && r->o.run.save_model) e = write_model(&s);
+    metrics_close(s.log);
+    return e;
+}
