@@ -1,0 +1,232 @@
+#include "core/train/generate.h"
+#include "core/base/error.h"
+#include "core/base/memory.h"
+#include "core/config/config.h"
+#include "core/host/host.h"
+#include "core/params/hf_config.h"
+#include "core/params/load.h"
+#include <string.h>
+
+#define PASS_TOKENS 512 /* new tokens a pass: a long prompt takes several */
+
+struct generator {
+    host *host;
+    config *config;
+    hf_config *hf;
+    tokenizer tokenizer;
+    const co_backend_vt *backend;
+    const co_comm_vt *comm;
+    const co_model_vt *model;
+    const co_strategy_vt *strategy;
+    void *backend_self, *comm_self, *model_self, *strategy_opts;
+    param_table *table;
+    engine *engine;
+    int64_t slots, max_len;
+    sample_space space;
+    struct slot { generate_job *job; int64_t past, fed; int32_t next; } *slot;
+    int32_t *ids, *start, *which, *past, *rows, *owner;
+};
+
+static int feature(generator *g, co_kind kind, const char *name, const co_feature **f, void **opts)
+{
+    int r = host_feature(g->host, kind, name, f);
+    if (r) return r;
+    *opts = mem_alloc((*f)->opts_size + 1, 16);
+    if (!*opts) return CO_E_NOMEM;
+    return (*f)->opts ? config_bind(g->config, kind_name(kind), (*f)->opts, host_plugin_of(g->host, *f)->magic.opt_stride, name, *opts) : CO_OK;
+}
+
+static int open_model(generator *g, const char *dir)
+{
+    const co_feature *f = NULL;
+    void *opts = NULL;
+    int r = hf_config_open(dir, &g->hf);
+    if (r) return r;
+    (void)host_load_all(g->host, CO_KIND_MODEL, NULL, NULL);
+    for (size_t i = 0; i < host_count(g->host) && !f; i++) {
+        const co_model_vt *vt = host_model(g->host, host_at(g->host, i));
+        for (const char *const *t = vt ? vt->model_types : NULL; t && *t; t++)
+            if (strcmp(*t, hf_config_model_type(g->hf)) == 0) f = host_at(g->host, i);
+    }
+    if (!f) return FAIL(CO_E_FORMAT, "%s: model_type \"%s\" is served by no installed model plugin", hf_config_path(g->hf), hf_config_model_type(g->hf));
+    r = feature(g, CO_KIND_MODEL, f->name, &f, &opts);
+    if (r == CO_OK) {
+        g->model = host_model(g->host, f);
+        r = g->model->open(host_services(g->host), opts, hf_config_meta(g->hf), &g->model_self);
+    }
+    mem_free(opts);
+    return r == CO_OK ? param_table_build(g->model, g->model_self, CO_F32, &g->table) : r;
+}
+
+static int write_param(void *ctx, uint32_t param, int64_t first, int64_t n, const float *values)
+{
+    return engine_write(ctx, param, 0, first, n, values);
+}
+
+static int open_engine(generator *g, const char *dir)
+{
+    const engine_args a = {.host = host_services(g->host), .backend = g->backend, .backend_self = g->backend_self, .model = g->model,
+                           .model_self = g->model_self, .params = g->table, .strategy = g->strategy, .strategy_opts = g->strategy_opts,
+                           .comm = g->comm, .comm_self = g->comm_self, .slots = g->slots, .slot_len = g->max_len,
+                           .pass_tokens = PASS_TOKENS + g->slots, .pass_rows = g->slots};
+    st_set *file = NULL;
+    int r = engine_open(&a, &g->engine);
+    if (r == CO_OK) r = engine_allocate(g->engine);
+    if (r == CO_OK) r = st_open_dir(dir, &file);
+    if (r == CO_OK) r = params_load(g->table, file, g->hf, 0, write_param, g->engine, NULL);
+    st_close(file);
+    return r;
+}
+
+int generator_open(const generator_args *a, generator **out)
+{
+    generator *g = mem_alloc(sizeof *g, 16);
+    const co_feature *f;
+    void *opts = NULL;
+    if (!g) return CO_E_NOMEM;
+    g->host = host_new(a->plugin_path);
+    g->config = config_new();
+    g->slots = a->slots;
+    int r = g->host && g->config ? CO_OK : CO_E_NOMEM;
+    if (r == CO_OK && a->threads) r = config_set(g->config, "backend", "threads", a->threads);
+    if (r == CO_OK) r = feature(g, CO_KIND_BACKEND, a->backend, &f, &opts);
+    if (r == CO_OK) g->backend = host_backend(g->host, f), r = g->backend->open(host_services(g->host), opts, &g->backend_self);
+    mem_free(opts);
+    opts = NULL;
+    if (r == CO_OK) r = feature(g, CO_KIND_COMM, "self", &f, &opts);
+    if (r == CO_OK) g->comm = host_comm(g->host, f), r = g->comm->open(host_services(g->host), opts, g->backend, g->backend_self, &g->comm_self);
+    mem_free(opts);
+    if (r == CO_OK) r = feature(g, CO_KIND_STRATEGY, "naive", &f, &g->strategy_opts);
+    if (r == CO_OK) g->strategy = host_strategy(g->host, f);
+    if (r == CO_OK) r = open_model(g, a->model_dir);
+    if (r == CO_OK) r = tokenizer_open(g->host, g->config, "auto", a->model_dir, &g->tokenizer);
+    if (r == CO_OK) r = tokenizer_check_fit(&g->tokenizer, g->table->info.n_vocab, a->model_dir, a->model_dir);
+    if (r == CO_OK) {
+        const int64_t most = g->table->info.max_seq;
+        g->max_len = a->max_len > 0 ? a->max_len : most < 4096 ? most : 4096;
+        if (g->max_len > most) r = FAIL(CO_E_CONFIG, "%lld positions are asked for; the model has %lld", (long long)g->max_len, (long long)most);
+    }
+    if (r == CO_OK) r = open_engine(g, a->model_dir);
+    if (r == CO_OK) {
+        const size_t n = (size_t)(PASS_TOKENS + g->slots + 1), v = g->table->info.n_vocab;
+        g->space.p = mem_calloc(v, sizeof *g->space.p);
+        g->space.order = mem_calloc(v, sizeof *g->space.order);
+        g->slot = mem_calloc((size_t)g->slots, sizeof *g->slot);
+        g->ids = mem_calloc(n, 4);
+        g->start = mem_calloc(n, 4);
+        g->which = mem_calloc(n, 4);
+        g->past = mem_calloc(n, 4);
+        g->rows = mem_calloc(n, 4);
+        g->owner = mem_calloc(n, 4);
+        if (!g->space.p || !g->space.order || !g->slot || !g->ids || !g->start || !g->which || !g->past || !g->rows || !g->owner) r = CO_E_NOMEM;
+    }
+    if (r) generator_close(g);
+    else *out = g;
+    return r;
+}
+
+void generator_close(generator *g)
+{
+    if (!g) return;
+    void *const list[] = {g->space.p, g->space.order, g->slot, g->ids, g->start, g->which, g->past, g->rows, g->owner};
+    for (size_t i = 0; i < sizeof list / sizeof *list; i++) mem_free(list[i]);
+    engine_close(g->engine);
+    tokenizer_close(&g->tokenizer);
+    param_table_free(g->table);
+    if (g->model_self) g->model->close(g->model_self);
+    hf_config_close(g->hf);
+    mem_free(g->strategy_opts);
+    if (g->comm_self) g->comm->close(g->comm_self);
+    if (g->backend_self) g->backend->close(g->backend_self);
+    config_free(g->config);
+    host_free(g->host);
+    mem_free(g);
+}
+
+const tokenizer *generator_tokenizer(const generator *g) { return &g->tokenizer; }
+int64_t generator_max_len(const generator *g) { return g->max_len; }
+
+static int accept(generator *g, struct slot *s, int32_t id, double logprob)
+{
+    generate_job *j = s->job;
+    if (id == g->tokenizer.eos) {
+        j->finish = FINISH_EOS;
+        s->job = NULL;
+        return CO_OK;
+    }
+    j->ids[j->n_ids] = id;
+    if (j->logprobs) j->logprobs[j->n_ids] = logprob;
+    j->n_ids++;
+    s->next = id;
+    int r = j->on_token ? j->on_token(j->ctx, j, id) : CO_OK;
+    if (j->n_ids == j->max_new) {
+        j->finish = FINISH_LENGTH;
+        s->job = NULL;
+    }
+    return r;
+}
+
+/* One pass: each busy slot adds its next tokens: a piece of its prompt, or the token just made. */
+static int pass(generator *g, const sample_opts *o)
+{
+    engine_pass p = {.ids = g->ids, .seq_start = g->start, .slot = g->which, .past_len = g->past, .rows = g->rows};
+    const float *logits;
+    for (int64_t i = 0; i < g->slots; i++) {
+        struct slot *s = &g->slot[i];
+        if (!s->job) continue;
+        const int prompt = s->fed < s->job->n_prompt;
+        int64_t n = prompt ? s->job->n_prompt - s->fed : 1;
+        const int64_t room = PASS_TOKENS + g->slots - p.n_tokens - (g->slots - i - 1); /* a token for each later slot */
+        if (n > room) n = room;
+        for (int64_t k = 0; k < n; k++) g->ids[p.n_tokens + k] = prompt ? s->job->prompt[s->fed + k] : s->next;
+        g->start[p.n_seqs] = p.n_tokens;
+        g->which[p.n_seqs] = (int32_t)i;
+        g->past[p.n_seqs++] = (int32_t)s->past;
+        p.n_tokens += (int32_t)n;
+        s->past += n;
+        if (prompt) s->fed += n;
+        if (prompt && s->fed < s->job->n_prompt) continue; /* more of the prompt is to come */
+        g->owner[p.n_rows] = (int32_t)i;
+        g->rows[p.n_rows++] = p.n_tokens - 1;
+    }
+    g->start[p.n_seqs] = p.n_tokens;
+    int r = engine_generate(g->engine, &p, &logits);
+    for (int32_t k = 0; k < p.n_rows && r == CO_OK; k++) {
+        struct slot *s = &g->slot[g->owner[k]];
+        double logprob;
+        const int64_t vocab = g->table->info.n_vocab;
+        const int32_t id = sample_token(logits + k * vocab, vocab, o, s->job->key, s->past, &g->space, &logprob);
+        r = accept(g, s, id, logprob);
+    }
+    return r;
+}
+
+int generate(generator *g, generate_job *jobs, size_t n, const sample_opts *o)
+{
+    int r = CO_OK;
+    size_t next = 0;
+    for (size_t i = 0; i < n; i++) {
+        jobs[i].n_ids = 0;
+        jobs[i].finish = FINISH_LENGTH;
+        if (jobs[i].n_prompt < 1) return FAIL(CO_E_INVALID, "prompt %zu is empty and the tokenizer has no BOS", i + 1);
+        if (jobs[i].n_prompt + jobs[i].max_new > g->max_len)
+            return FAIL(CO_E_CONFIG, "prompt %zu has %lld tokens; with %lld new ones that is beyond %lld positions: lower --max-new-tokens",
+                        i + 1, (long long)jobs[i].n_prompt, (long long)jobs[i].max_new, (long long)g->max_len);
+    }
+    for (;;) {
+        int busy = 0;
+        for (int64_t i = 0; i < g->slots; i++) {
+            while (!g->slot[i].job && next < n) {
+                generate_job *j = &jobs[next++];
+                if (j->max_new > 0) g->slot[i] = (struct slot){.job = j};
+            }
+            busy |= g->slot[i].job != NULL;
+        }
+        if (!busy) return CO_OK;
+        r = pass(g, o);
+        if (r) {
+            memset(g->slot, 0, (size_t)g->slots * sizeof *g->slot);
+            return r;
+        }
+    }
+}

@@ -1,0 +1,253 @@
+/* coati-generate: text from a model directory. */
+#include "core/base/error.h"
+#include "core/base/fs.h"
+#include "core/base/log.h"
+#include "core/base/memory.h"
+#include "core/data/template.h"
+#include "core/params/json_write.h"
+#include "core/train/generate.h"
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char help[] =
+    "usage: coati-generate --model DIR [OPTIONS]\n"
+    "  --prompt TEXT         one prompt; \"\" is BOS alone\n"
+    "  --prompts FILE        a prompt a line\n"
+    "  --chat                prompts from standard input, answered one by one\n"
+    "  --template NAME       none, alpaca, or a template file: puts the prompt in as the instruction (none)\n"
+    "  --max-new-tokens N    (128)\n"
+    "  --temperature T       0: greedy (0)\n"
+    "  --top-k K             0: off (0)\n"
+    "  --top-p P             1: off (1)\n"
+    "  --seed S              of the draws (42)\n"
+    "  --backend NAME        (cpu)\n"
+    "  --threads N           (every core)\n"
+    "  --batch N             prompts at once (8)\n"
+    "  --json                one JSON object a prompt and line: prompt, text, ids, logprobs, finish\n"
+    "  -v, -q, --help, --version\n";
+
+typedef struct args {
+    const char *model, *prompt, *prompts, *templ, *backend, *threads;
+    int64_t max_new, batch;
+    sample_opts sample;
+    int json, chat;
+} args;
+
+typedef struct output {
+    generator *g;
+    const tokenizer *t;
+    co_arena *arena;
+    char rest[8]; /* bytes of a character whose end is to come */
+    size_t n_rest;
+    int64_t seen;
+} output;
+
+static int encode(const args *a, output *o, const data_template *t, const char *text, generate_job *j)
+{
+    template_text r = {.prompt = text, .prompt_len = strlen(text)};
+    int32_t *ids, *whole;
+    size_t n;
+    int s = t ? template_prompt(t, text, NULL, o->arena, &r) : CO_OK;
+    if (s == CO_OK) s = o->t->vt->encode(o->t->self, r.prompt, r.prompt_len, o->arena, &ids, &n);
+    if (s) return s;
+    whole = arena_push(o->arena, (n + 1) * sizeof *whole, 4);
+    if (!whole) return CO_E_NOMEM;
+    const size_t bos = o->t->bos >= 0;
+    if (bos) whole[0] = o->t->bos;
+    memcpy(whole + bos, ids, n * sizeof *ids);
+    *j = (generate_job){.prompt = whole, .n_prompt = (int64_t)(n + bos), .max_new = a->max_new};
+    j->ids = arena_push(o->arena, (size_t)(a->max_new + 1) * sizeof *j->ids, 8);
+    j->logprobs = arena_push(o->arena, (size_t)(a->max_new + 1) * sizeof *j->logprobs, 8);
+    return j->ids && j->logprobs ? CO_OK : CO_E_NOMEM;
+}
+
+/* Writes whole characters only; the start of one waits for its end. */
+static int stream(void *ctx, generate_job *j, int32_t id)
+{
+    output *o = ctx;
+    char *text;
+    size_t n;
+    (void)j;
+    int s = o->t->vt->decode(o->t->self, &id, 1, o->seen++ > 0, o->arena, &text, &n);
+    if (s) return s;
+    char *joined = arena_push(o->arena, n + sizeof o->rest, 1);
+    if (!joined) return CO_E_NOMEM;
+    memcpy(joined, o->rest, o->n_rest);
+    memcpy(joined + o->n_rest, text, n);
+    n += o->n_rest;
+    const size_t whole = utf8_whole(joined, n);
+    fwrite(joined, 1, whole, stdout);
+    fflush(stdout);
+    o->n_rest = n - whole < sizeof o->rest ? n - whole : 0;
+    memcpy(o->rest, joined + whole, o->n_rest);
+    return CO_OK;
+}
+
+static int print_json(output *o, const char *prompt, const generate_job *j)
+{
+    json_text t = {0};
+    char *text;
+    size_t n;
+    int s = o->t->vt->decode(o->t->self, j->ids, (size_t)j->n_ids, 0, o->arena, &text, &n);
+    if (s) return s;
+    char *terminated = arena_strndup(o->arena, text, n);
+    if (!terminated) return CO_E_NOMEM;
+    json_text_put(&t, "{\"prompt\":");
+    json_text_string(&t, prompt);
+    json_text_put(&t, ",\"text\":");
+    json_text_string(&t, terminated);
+    json_text_put(&t, ",\"ids\":[");
+    for (int64_t i = 0; i < j->n_ids; i++) json_text_printf(&t, "%s%d", i ? "," : "", j->ids[i]);
+    json_text_put(&t, "],\"logprobs\":[");
+    for (int64_t i = 0; i < j->n_ids; i++) json_text_printf(&t, "%s%.9g", i ? "," : "", j->logprobs[i]);
+    json_text_printf(&t, "],\"finish\":\"%s\"}\n", j->finish == FINISH_EOS ? "eos" : "length");
+    if (!t.failed) fputs(t.text, stdout);
+    s = t.failed ? CO_E_NOMEM : CO_OK;
+    json_text_free(&t);
+    return s;
+}
+
+static int print_text(output *o, const generate_job *j)
+{
+    char *text;
+    size_t n;
+    int s = o->t->vt->decode(o->t->self, j->ids, (size_t)j->n_ids, 0, o->arena, &text, &n);
+    if (s == CO_OK) fwrite(text, 1, n, stdout), fputc('\n', stdout);
+    return s;
+}
+
+static int answer(const args *a, output *o, const data_template *t, char **prompts, size_t n)
+{
+    generate_job *jobs = mem_calloc(n ? n : 1, sizeof *jobs);
+    int s = jobs ? CO_OK : CO_E_NOMEM;
+    const int streaming = !a->json && n == 1;
+    for (size_t i = 0; i < n && s == CO_OK; i++) {
+        s = encode(a, o, t, prompts[i], &jobs[i]);
+        jobs[i].key = i;
+        if (streaming) jobs[i].on_token = stream, jobs[i].ctx = o;
+    }
+    o->seen = 0;
+    o->n_rest = 0;
+    if (s == CO_OK) s = generate(o->g, jobs, n, &a->sample);
+    if (s == CO_OK && streaming) fwrite(o->rest, 1, o->n_rest, stdout), fputc('\n', stdout);
+    for (size_t i = 0; i < n && s == CO_OK && !streaming; i++) s = a->json ? print_json(o, prompts[i], &jobs[i]) : print_text(o, &jobs[i]);
+    fflush(stdout);
+    mem_free(jobs);
+    return s;
+}
+
+static int answer_file(const args *a, output *o, const data_template *t)
+{
+    char *text = NULL, **lines = NULL;
+    size_t len, n = 0;
+    int s = fs_read_all(a->prompts, &text, &len, (size_t)1 << 28);
+    if (s) return error_prefix(CO_E_FORMAT, "--prompts");
+    for (size_t i = 0; i < len; i++) n += text[i] == '\n';
+    lines = mem_calloc(n + 1, sizeof *lines);
+    if (!lines) s = CO_E_NOMEM;
+    n = 0;
+    for (char *p = text; s == CO_OK && p < text + len;) {
+        char *end = memchr(p, '\n', (size_t)(text + len - p));
+        if (end) *end = 0;
+        if (end && end > p && end[-1] == '\r') end[-1] = 0;
+        lines[n++] = p;
+        p = end ? end + 1 : text + len;
+    }
+    if (s == CO_OK && n) s = answer(a, o, t, lines, n);
+    mem_free(lines);
+    mem_free(text);
+    return s;
+}
+
+static int chat(const args *a, output *o, const data_template *t)
+{
+    char *line = NULL;
+    size_t cap = 0;
+    int s = CO_OK;
+    while (s == CO_OK) {
+        fputs("> ", stderr);
+        ssize_t n = getline(&line, &cap, stdin);
+        if (n < 0) break;
+        if (n && line[n - 1] == '\n') line[n - 1] = 0;
+        s = answer(a, o, t, &line, 1);
+        arena_reset(o->arena);
+    }
+    free(line);
+    return s;
+}
+
+static int number(const char *option, const char *text, double lo, double hi, double *out)
+{
+    char *end;
+    *out = strtod(text, &end);
+    if (end == text || *end || !(*out >= lo && *out <= hi))
+        return FAIL(CO_E_CONFIG, "%s %s: expected a number from %g to %g", option, text, lo, hi);
+    return CO_OK;
+}
+
+static int parse(int argc, char **argv, args *a)
+{
+    enum { MODEL = 256, PROMPT, PROMPTS, CHAT, TEMPLATE, MAX_NEW, TEMP, TOP_K, TOP_P, SEED, BACKEND, THREADS, BATCH, JSON, ADAPTER, HELP, VERSION };
+    static const struct option longs[] = {
+        {"model", 1, 0, MODEL}, {"prompt", 1, 0, PROMPT}, {"prompts", 1, 0, PROMPTS}, {"chat", 0, 0, CHAT}, {"template", 1, 0, TEMPLATE},
+        {"max-new-tokens", 1, 0, MAX_NEW}, {"temperature", 1, 0, TEMP}, {"top-k", 1, 0, TOP_K}, {"top-p", 1, 0, TOP_P}, {"seed", 1, 0, SEED},
+        {"backend", 1, 0, BACKEND}, {"threads", 1, 0, THREADS}, {"batch", 1, 0, BATCH}, {"json", 0, 0, JSON}, {"adapter", 1, 0, ADAPTER},
+        {"help", 0, 0, HELP}, {"version", 0, 0, VERSION}, {0, 0, 0, 0}};
+    int opt, s = CO_OK;
+    double v;
+    *a = (args){.backend = "cpu", .max_new = 128, .batch = 8, .sample = {.top_p = 1, .seed = 42}};
+    while (s == CO_OK && (opt = getopt_long(argc, argv, "vqh", longs, NULL)) != -1) {
+        switch (opt) {
+        case MODEL: a->model = optarg; break;
+        case PROMPT: a->prompt = optarg; break;
+        case PROMPTS: a->prompts = optarg; break;
+        case CHAT: a->chat = 1; break;
+        case TEMPLATE: a->templ = optarg; break;
+        case MAX_NEW: s = number("--max-new-tokens", optarg, 0, 1 << 20, &v), a->max_new = (int64_t)v; break;
+        case TEMP: s = number("--temperature", optarg, 0, 100, &a->sample.temperature); break;
+        case TOP_K: s = number("--top-k", optarg, 0, 1e9, &v), a->sample.top_k = (int64_t)v; break;
+        case TOP_P: s = number("--top-p", optarg, 0, 1, &a->sample.top_p); break;
+        case SEED: s = number("--seed", optarg, 0, 9e15, &v), a->sample.seed = (uint64_t)v; break;
+        case BACKEND: a->backend = optarg; break;
+        case THREADS: a->threads = optarg; break;
+        case BATCH: s = number("--batch", optarg, 1, 4096, &v), a->batch = (int64_t)v; break;
+        case JSON: a->json = 1; break;
+        case ADAPTER: return FAIL(CO_E_UNSUPPORTED, "--adapter is not offered by this version");
+        case 'v': log_level_set(CO_LOG_DEBUG); break;
+        case 'q': log_level_set(CO_LOG_ERROR); break;
+        case 'h': case HELP: fputs(help, stdout); exit(0);
+        case VERSION: puts("coati-generate " COATI_VERSION); exit(0);
+        default: return FAIL(CO_E_CONFIG, "try coati-generate --help");
+        }
+    }
+    if (s) return s;
+    if (!a->model) return FAIL(CO_E_CONFIG, "--model DIR is missing; try coati-generate --help");
+    if ((a->prompt != NULL) + (a->prompts != NULL) + a->chat != 1) return FAIL(CO_E_CONFIG, "exactly one of --prompt, --prompts and --chat is wanted");
+    if (optind < argc) return FAIL(CO_E_CONFIG, "\"%s\": an argument nobody asked for; is a quote missing around the prompt?", argv[optind]);
+    return CO_OK;
+}
+
+int main(int argc, char **argv)
+{
+    args a;
+    output o = {0};
+    data_template *t = NULL;
+    int s = parse(argc, argv, &a);
+    if (s == CO_OK && a.templ && strcmp(a.templ, "none") != 0) s = template_open(a.templ, NULL, &t);
+    if (s == CO_OK) s = generator_open(&(generator_args){.model_dir = a.model, .backend = a.backend, .threads = a.threads, .slots = a.prompts ? a.batch : 1}, &o.g);
+    if (s == CO_OK) {
+        o.t = generator_tokenizer(o.g);
+        o.arena = arena_new(1 << 16);
+        if (!o.arena) s = CO_E_NOMEM;
+    }
+    if (s == CO_OK && a.prompt) s = answer(&a, &o, t, (char **)(uintptr_t)&a.prompt, 1);
+    if (s == CO_OK && a.prompts) s = answer_file(&a, &o, t);
+    if (s == CO_OK && a.chat) s = chat(&a, &o, t);
+    if (s) fprintf(stderr, "coati-generate: %s\n", error_message());
+    arena_free(o.arena);
+    generator_close(o.g);
+    template_close(t);
+    return error_exit_code(s);
+}
