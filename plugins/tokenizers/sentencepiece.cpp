@@ -193,12 +193,20 @@ int decode(void *self, const int32_t *ids, size_t n, int continuation, co_arena 
     return CO_OK;
 }
 
+// The piece of that name if there is one, else what the model's trainer noted: files exist (the 512-piece tokenizer of
+// stories260K) whose notes say 2 for BOS while "<s>" is 1, and Hugging Face goes by the names.
+int32_t named(const tokenizer *t, const char *piece, int32_t noted)
+{
+    const int32_t id = t->processor.PieceToId(piece);
+    return id >= 0 && id < t->processor.GetPieceSize() && t->processor.IdToPiece(id) == piece ? id : noted;
+}
+
 int32_t special(void *self, const char *role)
 {
     const tokenizer *t = static_cast<const tokenizer *>(self);
-    if (std::strcmp(role, "bos") == 0) return t->processor.bos_id();
-    if (std::strcmp(role, "eos") == 0) return t->processor.eos_id();
-    if (std::strcmp(role, "unk") == 0) return t->processor.unk_id();
+    if (std::strcmp(role, "bos") == 0) return named(t, "<s>", t->processor.bos_id());
+    if (std::strcmp(role, "eos") == 0) return named(t, "</s>", t->processor.eos_id());
+    if (std::strcmp(role, "unk") == 0) return named(t, "<unk>", t->processor.unk_id());
     if (std::strcmp(role, "pad") == 0) return t->processor.pad_id();
     return -1;
 }
