@@ -212,7 +212,7 @@ static int compare(const char *was, const char *is, const char *dir)
 
 int checkpoint_check_config(const char *output, int64_t step, const config *c)
 {
-    char *dir = step_dir(output, step, ""), *path = dir ? fs_join(dir, "config.ini") : NULL, *was = NULL, *is = config_print(c);
+    char *dir = step ? step_dir(output, step, "") : mem_strdup(output), *path = dir ? fs_join(dir, "config.ini") : NULL, *was = NULL, *is = config_print(c);
     size_t n;
     int r = path && is ? fs_read_all(path, &was, &n, 1 << 20) : CO_E_NOMEM;
     if (r == CO_OK) r = compare(was, is, dir);

@@ -20,6 +20,7 @@ typedef struct sft {
     const sft_flags *flags;
     const char *output;
     metrics *log;
+    const step_batch *first;         /* read ahead by read_first */
     int64_t done, last_saved, total; /* steps */
     double first_loss, last_loss, eval_loss;
 } sft;
@@ -66,9 +67,8 @@ static int find_start(sft *s)
     const int never = s->flags->resume < 0 || (s->flags->resume == 0 && s->r->o.checkpoint.resume == 2);
     const int must = s->flags->resume > 0 || (s->flags->resume == 0 && s->r->o.checkpoint.resume == 1);
     int64_t newest = 0;
-    int r = s->flags->overwrite ? remove_earlier(s->output) : CO_OK;
-    if (r == CO_OK) r = fs_mkdirs(s->output);
-    if (r == CO_OK) r = checkpoint_newest(s->output, &newest);
+    if (s->flags->overwrite) return CO_OK;
+    int r = checkpoint_newest(s->output, &newest);
     if (r) return r;
     if (newest && never)
         return FAIL(CO_E_CONFIG, "'%s' holds a run with a checkpoint of step %" PRId64 ": --resume goes on with it, --overwrite removes it",
@@ -79,9 +79,18 @@ static int find_start(sft *s)
         return r;
     }
     if (must) return FAIL(CO_E_CONFIG, "'%s' holds no checkpoint to resume from", s->output);
-    if (has(s->output, "model") || has(s->output, "metrics.jsonl"))
+    if (has(s->output, "model") || (has(s->output, "metrics.jsonl") && !has(s->output, "config.ini")))
         return FAIL(CO_E_CONFIG, "'%s' holds an earlier run's files and no checkpoint: choose another [run] output, or --overwrite", s->output);
-    return CO_OK;
+    /* A run that ended before its first checkpoint begins again, if it is the same run. */
+    return has(s->output, "metrics.jsonl") ? checkpoint_check_config(s->output, 0, s->r->config) : CO_OK;
+}
+
+/* The first step's data, before anything is written: a broken record must not leave a started run behind. */
+static int read_first(sft *s)
+{
+    if (s->done >= s->total) return CO_OK;
+    int r = loader_seek(s->r->train.loader, s->done);
+    return r == CO_OK ? loader_next(s->r->train.loader, &s->first) : r;
 }
 
 /* ---- evaluation ------------------------------------------------------------------------------------------------- */
@@ -158,13 +167,14 @@ static int loop(sft *s)
     const size_t device = engine_allocated(s->r->engine);
     const int64_t begin = s->done;
     const double started = now();
-    int r = s->done < stop_at ? loader_seek(s->r->train.loader, s->done) : CO_OK;
+    int r = CO_OK;
     while (r == CO_OK && s->done < stop_at && !*s->flags->stop) {
-        const step_batch *b;
+        const step_batch *b = s->first;
         metrics_step m = {0};
         const double t = now();
         struct rusage usage;
-        r = loader_next(s->r->train.loader, &b);
+        if (!b) r = loader_next(s->r->train.loader, &b);
+        s->first = NULL;
         if (r) break;
         const double before = floor(b->epoch - 1e-9);
         r = train_step(s, b, &m);
@@ -226,6 +236,9 @@ int sft_run(run *r, const sft_flags *f)
         e = checkpoint_load(s.output, s.done, r->engine, r->table, r->optim->n_state);
         if (e == CO_OK) progress_note("resumed from step %" PRId64 " of %" PRId64, s.done, s.total);
     }
+    if (e == CO_OK) e = read_first(&s);
+    if (e == CO_OK && f->overwrite) e = remove_earlier(s.output);
+    if (e == CO_OK) e = fs_mkdirs(s.output);
     if (e == CO_OK) e = write_config(&s);
     if (e == CO_OK) e = metrics_open(s.output, s.done, &s.log);
     if (e == CO_OK) {

@@ -1,0 +1,50 @@
+#!/usr/bin/env bash
+# Runs that stop and go on give the same bits as runs that do not; runs that are killed can always go on.
+. "$(dirname "$0")/lib.sh"
+cd "$work" || exit 1
+
+check "whole run" "$run" -q train.ini run.output=whole
+check "again, the same bits" "$run" -q train.ini run.output=again
+check "same seed, same bits" same_run whole again
+for k in 1 3 8 11; do # off and on a checkpoint, on the epoch's edge (8), past it
+  check "stop after $k" "$run" -q train.ini run.output=part$k run.stop_after=$k
+  check "go on from $k" "$run" -q train.ini run.output=part$k --resume
+  check "$k steps, then the rest: the same bits" same_run whole part$k
+done
+check "another seed differs" bash -c "'$run' -q train.ini run.output=other run.seed=7 && ! cmp -s whole/model/model.safetensors other/model/model.safetensors"
+
+losses() { grep -o '"loss":[0-9.]*' "$1/metrics.jsonl" | cut -d: -f2; }
+check "1 x 8" "$run" -q train.ini run.output=one batch.size=8 batch.accumulation=1
+check "8 x 1" "$run" -q train.ini run.output=eight batch.size=1 batch.accumulation=8
+close() { paste <(losses "$1") <(losses "$2") | awk '{ d = $1 - $2; if (d < 0) d = -d; if (d > 2e-5 * $1) { print NR, $0; bad = 1 } n++ } END { exit bad || n < 10 }'; }
+check "8 x 1 follows 1 x 8" close one eight
+check "block checkpointing: the same losses" bash -c "'$run' -q train.ini run.output=ckpt model.checkpointing=block"
+check "block checkpointing: the same bits" cmp whole/model/model.safetensors ckpt/model/model.safetensors
+
+# kill -9 at ${KILLS} random moments, always onto the same output: each time it goes on, and the end is the same.
+RANDOM=11
+kills=${KILLS:-50} died=0
+for i in $(seq "$kills"); do
+  "$run" -q train.ini run.output=killed checkpoint.every=1 2>"$work/kill.log" &
+  pid=$!
+  sleep "0.0$((RANDOM % 90 + 10))"
+  kill -9 $pid 2>/dev/null
+  wait $pid 2>/dev/null
+  code=$?
+  if [ $code -eq 137 ]; then died=$((died + 1)); elif [ $code -ne 0 ]; then failed=$((failed + 1)); echo "killed run $i: exit $code" >&2; cat "$work/kill.log" >&2; fi
+  if [ $code -eq 0 ]; then check "run after kills" same_run whole killed; rm -rf killed; fi
+done
+check "goes on after the last kill" "$run" -q train.ini run.output=killed checkpoint.every=1
+check "after $died kills: the same bits" same_run whole killed
+check "some were killed" [ "$died" -gt 5 ]
+
+# SIGTERM and SIGINT: a checkpoint first, then 143 and 130.
+for s in TERM INT; do
+  "$run" -q train.ini run.output=sig$s run.epochs=100000 checkpoint.every=0 2>/dev/null &
+  pid=$!
+  for _ in $(seq 100); do [ -s sig$s/metrics.jsonl ] && break; sleep 0.05; done
+  kill -$s $pid; wait $pid; code=$?
+  check "SIG$s: exit code" [ $code -eq $([ $s = TERM ] && echo 143 || echo 130) ]
+  check "SIG$s: a checkpoint" bash -c "ls sig$s/checkpoints/step-*/state.json"
+done
+finish
