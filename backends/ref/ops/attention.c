@@ -63,16 +63,18 @@ static void place(head *w, const co_live *l, int32_t q)
     w->n_q = w->n_k = l->seq_start[q + 1] - l->seq_start[q];
 }
 
+static void add_row(const ref_view *to, int64_t r, int64_t c0, const ref_view *from, int64_t q, int64_t d0, int64_t n, double k)
+{
+    for (int64_t c = 0; to->p && c < n; c++) to->p[r * to->stride + c0 + c] += k * ref_get(from, q, d0 + c);
+}
+
 static void attend(const head *w, const ref_view *o, const ref_view *lse, int64_t h)
 {
     for (int64_t i = 0; i < w->n_q; i++) {
         const double z = log_sum_exp(w, i);
-        for (int64_t c = 0; c < w->hd; c++) {
-            double sum = 0;
-            for (int64_t j = 0; j < w->n_k; j++)
-                if (sees(w, i, j)) sum += exp(score(w, i, j) - z) * ref_get(w->v, w->k0 + j, w->kc + c);
-            ref_put(o, w->q0 + i, w->qc + c, sum);
-        }
+        for (int64_t c = 0; c < w->hd; c++) ref_put(o, w->q0 + i, w->qc + c, 0);
+        for (int64_t j = 0; j < w->n_k; j++)
+            if (sees(w, i, j)) add_row(o, w->q0 + i, w->qc, w->v, w->k0 + j, w->kc, w->hd, exp(score(w, i, j) - z));
         if (lse) ref_put(lse, w->q0 + i, h, z);
     }
 }
@@ -122,11 +124,6 @@ static void zero(const ref_view *v)
     for (int64_t t = 0; v->p && t < v->rows; t++)
         for (int64_t c = 0; c < v->cols; c++) v->p[t * v->stride + c] = 0;
 }
-static void add_row(const ref_view *to, int64_t r, int64_t c0, const ref_view *from, int64_t q, int64_t d0, int64_t n, double k)
-{
-    for (int64_t c = 0; to->p && c < n; c++) to->p[r * to->stride + c0 + c] += k * ref_get(from, q, d0 + c);
-}
-
 void ref_ATTENTION_BWD(const ref_line *s)
 {
     const co_attn *a = s->op->attrs;
