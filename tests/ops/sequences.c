@@ -1,0 +1,176 @@
+/* sequences.c: what one line on its own does not show: a cache filled in pieces equals attention on the whole;
+ * dropout's mask follows the sequence, not its place in the batch, and is the same for the backward. On `ref` and
+ * $COATI_TEST_BACKEND (default cpu). */
+#include "ops/cases.h"
+#include "check.h"
+#include "core/base/error.h"
+
+static void copy_rows(arg *to, int64_t r, const arg *from, int64_t q, int64_t n)
+{
+    memcpy(to->v + r * to->cols, from->v + q * from->cols, (size_t)(n * to->cols) * sizeof(double));
+}
+
+/* Sequences of 9 and 5 tokens in slots 3 and 1: 6 and 2 at once, then the rest one by one. */
+static void cached_equals_whole(const device *d, int variant)
+{
+    static const int whole[] = {9, 5}, first[] = {6, 2}, one[] = {1, 1};
+    lives l, part;
+    kase k, c, m;
+    lives_set(&l, 2, whole);
+    if (!kase_make(&k, CO_OP_ATTENTION, &l, variant)) return;
+    if (!((const co_attn *)(const void *)k.attrs)->causal) {
+        kase_free(&k);
+        return;
+    }
+    kase_run(d, &k);
+    lives_set(&part, 2, whole);
+    CHECK(kase_make(&m, CO_OP_ATTENTION_CACHED, &part, variant)); /* its cache goes from call to call */
+    for (int step = 0; step < 4; step++) {
+        lives now;
+        lives_set(&now, 2, step ? one : first);
+        now.slot[0] = 3, now.slot[1] = 1;
+        for (int q = 0; q < 2; q++) now.past[q] = step ? first[q] + step - 1 : 0;
+        CHECK(kase_make(&c, CO_OP_ATTENTION_CACHED, &now, variant));
+        for (int i = 3; i < 5; i++) {
+            if (step == 0)
+                for (int64_t e = 0; e < m.in[i].n * m.in[i].cols; e++) m.in[i].v[e] = NAN; /* nothing there is read */
+            copy_rows(&c.in[i], 0, &m.in[i], 0, m.in[i].n);
+        }
+        for (int i = 0; i < 3; i++)
+            for (int q = 0; q < 2; q++)
+                copy_rows(&c.in[i], now.seq_start[q], &k.in[i], l.seq_start[q] + now.past[q], step ? 1 : first[q]);
+        kase_run(d, &c);
+        for (int i = 3; i < 5; i++) copy_rows(&m.in[i], 0, &c.in[i], 0, m.in[i].n);
+        arg want = arg_copy(&c.out[0]);
+        for (int q = 0; q < 2; q++) copy_rows(&want, now.seq_start[q], &k.out[0], l.seq_start[q] + now.past[q], step ? 1 : first[q]);
+        arg_compare(&c, step ? "decoded" : "prefilled", &c.out[0], &want, 1e-5);
+        free(want.v);
+        kase_free(&c);
+    }
+    kase_free(&m);
+    kase_free(&k);
+}
+
+/* Dropout of ones, [tokens, 64]: a kept element is 1/(1-p). */
+static void drop(const device *d, const lives *l, double value, kase *k)
+{
+    CHECK(kase_make(k, CO_OP_DROPOUT, l, 8));
+    for (int64_t i = 0; i < k->in[0].n * k->in[0].cols; i++) k->in[0].v[i] = value;
+    kase_run(d, k);
+}
+static int same_rows(const kase *a, int64_t r, const kase *b, int64_t q, int64_t n)
+{
+    const int64_t cols = a->out[0].cols;
+    return memcmp(a->out[0].v + r * cols, b->out[0].v + q * cols, (size_t)(n * cols) * sizeof(double)) == 0;
+}
+
+static void dropout_mask(const device *d)
+{
+    static const int packed[] = {40, 0, 60}, alone[] = {60};
+    lives l, m;
+    kase a, b;
+    lives_set(&l, 3, packed);
+    drop(d, &l, 1, &a);
+    double mean = 0;
+    const int64_t n = a.out[0].n * a.out[0].cols;
+    for (int64_t i = 0; i < n; i++) mean += a.out[0].v[i] / (double)n;
+    /* p = 1/4: the mean is 1 with standard deviation sqrt(p/(1-p)/n) = 0.007; five of them */
+    CHECK_MSG(fabs(mean - 1) < 5 * sqrt(0.25 / 0.75 / (double)n), "%s: mean %.4f", d->name, mean);
+
+    lives_set(&m, 1, alone);
+    m.key[0] = l.key[2];
+    drop(d, &m, 1, &b);
+    CHECK_MSG(same_rows(&a, 40, &b, 0, 60), "%s: packing changed the mask", d->name);
+    kase_free(&b);
+    drop(d, &m, 2, &b); /* the backward: the same op on another tensor */
+    int same = 1;
+    for (int64_t i = 0; i < b.out[0].n * b.out[0].cols; i++) same &= (b.out[0].v[i] == 0) == (a.out[0].v[40 * b.out[0].cols + i] == 0);
+    CHECK_MSG(same, "%s: the backward drew another mask", d->name);
+    kase_free(&b);
+
+    lives other = m;
+    for (int what = 0; what < 3; what++) { /* each part of the key counts */
+        other = m;
+        other.live.seq_key = other.key, other.live.seq_start = other.seq_start;
+        if (what == 0) other.key[0]++;
+        if (what == 1) other.live.step_key++;
+        if (what == 2) other.live.unit++;
+        drop(d, &other, 1, &b);
+        CHECK_MSG(!same_rows(&a, 40, &b, 0, 60), "%s: key part %d does not change the mask", d->name, what);
+        kase_free(&b);
+    }
+    CHECK_MSG(!same_rows(&a, 0, &a, 40, 40), "%s: two sequences share a mask", d->name);
+    kase_free(&a);
+}
+
+/* Helpers over flat buffers, against the reference's. */
+static void flat(const device *ref, const device *d)
+{
+    enum { N = 20001 };
+    static float x[N], y[2][N], p[2][N], g[N], m[2][N], v[2][N];
+    double norm[2];
+    for (int i = 0; i < N; i++) {
+        x[i] = (float)sin(i * 0.7) * (i % 7 == 0 ? 1e-3f : 3.0f);
+        y[0][i] = y[1][i] = g[i] = (float)cos(i * 1.3);
+        p[0][i] = p[1][i] = x[i];
+    }
+    const device *both[2] = {ref, d};
+    for (int k = 0; k < 2; k++) {
+        const device *b = both[k];
+        CHECK(b->vt->flat_axpy(b->self, y[k], x, CO_F32, 0.3f, N, NULL) == CO_OK);
+        CHECK(b->vt->flat_sqnorm(b->self, x, CO_F32, N, &norm[k], NULL) == CO_OK);
+        for (int step = 1; step <= 3; step++) {
+            const co_optim_slice s = {.struct_size = sizeof s, .n = N, .step = step, .master = p[k], .grad = g, .grad_dtype = CO_F32,
+                                      .state = {m[k], v[k]}, .lr = 1e-2f, .grad_scale = 0.5f};
+            CHECK(b->vt->flat_adamw(b->self, &s, 0.9f, 0.999f, 1e-8f, 0.1f, NULL) == CO_OK);
+        }
+    }
+    double worst_y = 0, worst_p = 0;
+    for (int i = 0; i < N; i++) {
+        worst_y = fmax(worst_y, fabs(y[0][i] - y[1][i]));
+        worst_p = fmax(worst_p, fabs(p[0][i] - p[1][i]));
+    }
+    CHECK_MSG(worst_y <= 4e-7, "axpy differs by %.3g", worst_y);
+    CHECK_MSG(worst_p <= 2e-6, "AdamW differs by %.3g", worst_p);
+    CHECK_MSG(fabs(norm[0] - norm[1]) <= 1e-12 * norm[0], "norms %.17g and %.17g", norm[0], norm[1]);
+
+    static const co_dtype small[] = {CO_BF16, CO_F16};
+    static uint16_t h[2][65536];
+    static float wide[2][65536];
+    for (int t = 0; t < 2; t++) {
+        for (int i = 0; i < 65536; i++) h[0][i] = (uint16_t)i;
+        for (int k = 0; k < 2; k++) /* every value out, then numbers between them back in */
+            CHECK(both[k]->vt->flat_cast(both[k]->self, wide[k], CO_F32, h[0], small[t], 65536, NULL) == CO_OK);
+        int bad = 0;
+        for (int i = 0; i < 65536; i++) bad += !(wide[0][i] == wide[1][i] || (isnan(wide[0][i]) && isnan(wide[1][i])));
+        CHECK_MSG(bad == 0, "%d of 65536 values of type %d differ", bad, small[t]);
+        for (int i = 0; i < 65535; i++) {
+            const float mid = wide[0][i] / 2 + wide[0][i + 1] / 2; /* halfway: ties */
+            wide[1][i] = isfinite(mid) ? mid : 1.0f + (float)i * 1e-4f;
+        }
+        wide[1][65535] = 65519.99f;
+        for (int k = 0; k < 2; k++)
+            CHECK(both[k]->vt->flat_cast(both[k]->self, h[k], small[t], wide[1], CO_F32, 65536, NULL) == CO_OK);
+        for (int i = bad = 0; i < 65536; i++) bad += h[0][i] != h[1][i];
+        CHECK_MSG(bad == 0, "%d of 65536 roundings to type %d differ", bad, small[t]);
+    }
+}
+
+int main(void)
+{
+    const char *name = getenv("COATI_TEST_BACKEND");
+    host *h = host_new(NULL);
+    device d[2];
+    const int opened = h && device_open(h, "ref", &d[0]) == CO_OK && device_open(h, name ? name : "cpu", &d[1]) == CO_OK;
+    CHECK_MSG(opened, "%s", error_message());
+    if (!opened) return check_done();
+    for (int i = 0; i < 2; i++) {
+        for (int v = 0; v < 10; v++) cached_equals_whole(&d[i], v);
+        dropout_mask(&d[i]);
+    }
+    flat(&d[0], &d[1]);
+    device_close(&d[1]);
+    device_close(&d[0]);
+    host_free(h);
+    return check_done() | harness_done();
+}
