@@ -179,7 +179,8 @@ static int cpu_run(void *self, void *k, const co_binding *b, co_stream on)
     for (uint32_t i = 0; i < p->n_steps; i++) {
         const co_step_op *op = &p->steps[i];
         cpu_step s = {.c = c, .op = op, .values = p->values, .live = b->host_live, .scratch = b->base[CO_REGION_SCRATCH]};
-        for (uint32_t n = 0; n < op->n_in; n++) s.in[n] = view_of(&p->values[op->in[n]], b);
+        for (uint32_t n = 0; n < op->n_in; n++)
+            if (op->in[n] != CO_NONE) s.in[n] = view_of(&p->values[op->in[n]], b);
         for (uint32_t n = 0; n < op->n_out; n++)
             if (op->out[n] != CO_NONE) s.out[n] = view_of(&p->values[op->out[n]], b);
         if (op->op == CO_OP_ROPE || op->op == CO_OP_ROPE_BWD) s.rope = cpu_rope_find(c, op->attrs);

@@ -12,7 +12,7 @@ static void fill_rows(const cpu_step *s, const view *y, const float *bias)
 void k_linear(const cpu_step *s)
 {
     const view *x = &s->in[0], *w = &s->in[1], *y = &s->out[0];
-    const float beta = s->op->n_in > 2 ? 1.0f : 0.0f;
+    const float beta = s->in[2].p ? 1.0f : 0.0f;
     if (y->rows == 0) return;
     if (beta != 0) fill_rows(s, y, s->in[2].p);
     if (y->rows == 1) {

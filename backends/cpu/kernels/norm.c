@@ -66,7 +66,7 @@ void k_rmsnorm_bwd(const cpu_step *s)
         int64_t from, to;
         cpu_share(x->rows, i, threads, &from, &to);
         for (int64_t t = from; t < to; t++)
-            rms_row_bwd(x->p + t * x->stride, s->in[1].p, dy->p + t * dy->stride, s->op->n_in > 3 ? res->p + t * res->stride : NULL,
+            rms_row_bwd(x->p + t * x->stride, s->in[1].p, dy->p + t * dy->stride, res->p ? res->p + t * res->stride : NULL,
                         dx->p ? dx->p + t * dx->stride : NULL, s->out[1].p ? part + i * pitch : NULL, d, eps);
     }
     add_up(s, part, pitch, threads, &s->out[1]);
@@ -85,7 +85,7 @@ CPU_SIMD static void layer_stats(const float *x, int64_t d, float eps, float *me
 void k_layernorm(const cpu_step *s)
 {
     const view *x = &s->in[0], *y = &s->out[0];
-    const float eps = ((const co_attr_f32 *)cpu_attrs(s))->v, *w = s->in[1].p, *b = s->op->n_in > 2 ? s->in[2].p : NULL;
+    const float eps = ((const co_attr_f32 *)cpu_attrs(s))->v, *w = s->in[1].p, *b = s->in[2].p;
 #pragma omp parallel for num_threads(s->c->threads) schedule(static)
     for (int64_t t = 0; t < x->rows; t++) {
         const float *row = x->p + t * x->stride;
@@ -126,7 +126,7 @@ void k_layernorm_bwd(const cpu_step *s)
         for (int64_t t = from; t < to; t++) {
             float mean, rstd;
             layer_stats(x->p + t * x->stride, d, eps, &mean, &rstd);
-            layer_row_bwd(x->p + t * x->stride, s->in[1].p, dy->p + t * dy->stride, s->op->n_in > 3 ? res->p + t * res->stride : NULL,
+            layer_row_bwd(x->p + t * x->stride, s->in[1].p, dy->p + t * dy->stride, res->p ? res->p + t * res->stride : NULL,
                           dx->p ? dx->p + t * dx->stride : NULL, part + i * pitch, part_b + i * pitch, d, mean, rstd);
         }
     }
