@@ -37,10 +37,10 @@ static int make_linear(kase *k, const lives *l, int v)
 {
     if (v >= 2 * N_WIDTHS) return 0;
     const int64_t kk = widths[v / 2], n = widths[(v / 2 * 3 + 1) % N_WIDTHS];
-    k->n_in = v % 4 < 2 ? 3 : 2;
+    k->n_in = v % 4 < 3 ? 3 : 2; /* no bias: the input is CO_NONE, or not there */
     k->in[0] = tokens(l, kk, 1);
     k->in[1] = fixed(l, n, kk, 2);
-    if (k->n_in > 2) k->in[2] = fixed(l, n, 0, 3);
+    if (v % 4 < 2) k->in[2] = fixed(l, n, 0, 3);
     k->out[0] = arg_new(l, CO_ROWS_TOKENS, 0, n);
     return 1;
 }
@@ -59,10 +59,10 @@ static int make_norm(kase *k, const lives *l, int v)
     const co_attr_f32 eps = {1e-5f};
     const int64_t d = widths[v / 2]; /* never 2: there a LayerNorm's dx is all cancellation, fp32 keeps 4 digits of it */
     kase_attrs(k, &eps, sizeof eps);
-    k->n_in = k->op == CO_OP_LAYERNORM && v % 4 < 2 ? 3 : 2;
+    k->n_in = k->op == CO_OP_LAYERNORM && v % 4 < 3 ? 3 : 2;
     k->in[0] = tokens(l, d, 1);
     k->in[1] = fixed(l, d, 0, 2);
-    if (k->n_in > 2) k->in[2] = fixed(l, d, 0, 3);
+    if (k->op == CO_OP_LAYERNORM && v % 4 < 2) k->in[2] = fixed(l, d, 0, 3);
     k->out[0] = arg_new(l, CO_ROWS_TOKENS, 0, d);
     k->noise = d < 4 ? 2e-6 : 0; /* a narrow row's gradient nearly vanishes */
     return 1;

@@ -21,6 +21,8 @@ int device_open(host *h, const char *name, device *out)
 {
     const co_feature *f;
     int64_t opts[16] = {0};
+    /* Read when OpenMP is loaded with the plugin: threads that spin between thousands of tiny runs starve a busy machine. */
+    setenv("OMP_WAIT_POLICY", "passive", 0);
     int r = host_feature(h, CO_KIND_BACKEND, name, &f);
     if (r) return r;
     *out = (device){.vt = host_backend(h, f), .name = name};
