@@ -74,7 +74,7 @@ arg arg_copy(const arg *a)
 {
     arg b = *a;
     b.v = calloc((size_t)(a->n * a->cols) + 1, sizeof *b.v);
-    if (b.v) memcpy(b.v, a->v, (size_t)(a->n * a->cols) * sizeof *b.v);
+    if (b.v && a->v) memcpy(b.v, a->v, (size_t)(a->n * a->cols) * sizeof *b.v);
     return b;
 }
 void kase_attrs(kase *k, const void *attrs, size_t size)
