@@ -36,7 +36,7 @@ for i in $(seq "$kills"); do
 done
 check "goes on after the last kill" "$run" -q train.ini run.output=killed checkpoint.every=1
 check "after $died kills: the same bits" same_run whole killed
-check "some were killed" [ "$died" -gt 5 ]
+check "some were killed" [ "$died" -gt 2 ]
 
 # SIGTERM and SIGINT: a checkpoint first, then 143 and 130.
 for s in TERM INT; do

@@ -44,7 +44,8 @@ CPU_SIMD static float row_max(const float *x, int64_t n)
     for (int k = 1; k < 16; k++) m[0] = m[k] > m[0] ? m[k] : m[0];
     return m[0];
 }
-CPU_SIMD static float row_exp_sum(float *x, int64_t n, float max) /* x becomes exp(x - max) */
+/* x becomes exp(x - max). Sums of 512 in fp32, those in double: a vocabulary is too long for one fp32 sum. */
+CPU_SIMD static float exp_sum_512(float *x, int64_t n, float max)
 {
     float sum = 0;
     for (int64_t i = 0; i < n; i++) {
@@ -53,6 +54,12 @@ CPU_SIMD static float row_exp_sum(float *x, int64_t n, float max) /* x becomes e
         sum += e;
     }
     return sum;
+}
+static float row_exp_sum(float *x, int64_t n, float max)
+{
+    double sum = 0;
+    for (int64_t i = 0; i < n; i += 512) sum += exp_sum_512(x + i, n - i < 512 ? n - i : 512, max);
+    return (float)sum;
 }
 CPU_SIMD static void row_scale(float *x, int64_t n, float k)
 {
