@@ -5,6 +5,7 @@
 #include "core/config/config.h"
 #include "core/train/run.h"
 #include "core/train/sft.h"
+#include "dump.h"
 #include <getopt.h>
 #include <signal.h>
 #include <stdio.h>
@@ -17,6 +18,7 @@ static const char help[] =
     "  --check          look at configuration, files and shapes, read a first batch; run nothing\n"
     "  --plan           print the memory and step plan, and stop\n"
     "  --print-config   print the effective configuration as an INI file, and stop\n"
+    "  --dump-batches DIR  write what the model would be fed to DIR/train.jsonl and eval.jsonl, and stop\n"
     "  --list           print the plugins found, and stop\n"
     "  --resume         go on from the newest checkpoint; fail if there is none\n"
     "  --no-resume      fail if the output already holds a checkpoint\n"
@@ -62,10 +64,11 @@ static int check(run *r)
 
 int main(int argc, char **argv)
 {
-    enum { CHECK = 256, PLAN, PRINT, LIST, RESUME, NO_RESUME, OVERWRITE, HELP, VERSION };
-    static const struct option longs[] = {{"check", 0, 0, CHECK}, {"plan", 0, 0, PLAN}, {"print-config", 0, 0, PRINT}, {"list", 0, 0, LIST},
+    enum { CHECK = 256, PLAN, PRINT, DUMP, LIST, RESUME, NO_RESUME, OVERWRITE, HELP, VERSION };
+    static const struct option longs[] = {{"check", 0, 0, CHECK}, {"plan", 0, 0, PLAN}, {"print-config", 0, 0, PRINT}, {"dump-batches", 1, 0, DUMP}, {"list", 0, 0, LIST},
                                           {"resume", 0, 0, RESUME}, {"no-resume", 0, 0, NO_RESUME}, {"overwrite", 0, 0, OVERWRITE},
                                           {"help", 0, 0, HELP}, {"version", 0, 0, VERSION}, {0, 0, 0, 0}};
+    const char *dump_dir = NULL;
     int job = 0, opt;
     sft_flags flags = {.stop = &stop_signal};
     log_level_set(CO_LOG_INFO);
@@ -75,6 +78,7 @@ int main(int argc, char **argv)
         case RESUME: flags.resume = 1; break;
         case NO_RESUME: flags.resume = -1; break;
         case OVERWRITE: flags.overwrite = 1; break;
+        case DUMP: job = opt; dump_dir = optarg; break;
         case 'v': log_level_set(CO_LOG_DEBUG); break;
         case 'q': log_level_set(CO_LOG_WARN); break;
         case 'h': case HELP: fputs(help, stdout); return 0;
@@ -103,6 +107,8 @@ int main(int argc, char **argv)
             s = run_check_memory(&r);
         } else if (s == CO_OK && job == CHECK) {
             s = check(&r);
+        } else if (s == CO_OK && job == DUMP) {
+            s = dump_batches(&r, dump_dir);
         } else if (s == CO_OK) {
             const struct sigaction act = {.sa_handler = on_signal, .sa_flags = (int)SA_RESETHAND}; /* a second one ends it at once */
             sigaction(SIGINT, &act, NULL);
