@@ -156,7 +156,10 @@ void *arena_push(co_arena *a, size_t bytes, size_t align)
             return c->data + at;
         }
     }
-    if (bytes > SIZE_MAX - align - a->block) return NULL;
+    if (bytes > SIZE_MAX - align - a->block) {
+        (void)FAIL(CO_E_NOMEM, "out of memory: %zu bytes were asked for", bytes);
+        return NULL;
+    }
     const size_t cap = bytes + align > a->block ? bytes + align : a->block;
     chunk *c = mem_alloc(sizeof *c, 0);
     char *data = c ? mem_alloc(cap, 64) : NULL;
