@@ -6,6 +6,7 @@
 #include "core/base/memory.h"
 #include "core/data/reader.h"
 #include "core/data/slot.h"
+#include "core/data/subset.h"
 
 #include <pthread.h>
 #include <string.h>
@@ -20,6 +21,7 @@ struct loader {
     sample_maker maker;
     data_plan plan;
     sample_length *lengths; /* by tokens */
+    int64_t *subset;        /* of a split */
     int64_t total;          /* steps of the run */
     reader *readers;
     int32_t n_readers, n_threads; /* threads running */
@@ -49,7 +51,7 @@ static void read_item(loader *l, reader *r, slot *s, int32_t item)
     sample made;
     sample_state state = SAMPLE_OK;
     int rc = reader_make(r, it->index, &made, &state);
-    if (!rc && l->lengths && made.n != l->lengths[it->index].n)
+    if (!rc && l->lengths && made.n != l->lengths[it->place].n)
         rc = FAIL(CO_E_FORMAT, "%s: row %lld changed while the run was reading the file", l->name, (long long)it->index + 1);
     if (rc || state == SAMPLE_BAD) {
         error_take(text, sizeof text);
@@ -130,7 +132,7 @@ static int scan_lengths(loader *l)
     int rc;
     l->lengths = mem_calloc((size_t)n, sizeof *l->lengths);
     if (!l->lengths) return CO_E_NOMEM;
-    rc = reader_scan(l->readers, l->n_readers, n, l->lengths, &first_bad, bad, sizeof bad);
+    rc = reader_scan(l->readers, l->n_readers, l->subset, n, l->lengths, &first_bad, bad, sizeof bad);
     if (rc) return rc;
     for (int64_t i = 0; i < n; i++) {
         usable += l->lengths[i].state == SAMPLE_OK;
@@ -210,6 +212,22 @@ static int check_config(const loader_config *c)
     return CO_OK;
 }
 
+/* Narrows the rules to this loader's part of a split. */
+static int take_part(loader *l, plan_rules *rules)
+{
+    const loader_config *c = &l->c;
+    int64_t all = rules->n_records;
+    int rc;
+    if (c->split <= 0 || c->split >= 1) return CO_OK;
+    rc = subset_build(c->dataset, c->dataset_self, all, c->split, c->held_out, &l->subset, &rules->n_records);
+    if (rc) return rc;
+    if (!rules->n_records)
+        return FAIL(CO_E_CONFIG, "%s: [dataset] split = %g leaves none of the %lld records %s", l->name, c->split, (long long)all,
+                    c->held_out ? "for evaluation" : "to train on");
+    rules->subset = l->subset;
+    return CO_OK;
+}
+
 static int open_parts(loader *l)
 {
     const loader_config *c = &l->c;
@@ -223,6 +241,8 @@ static int open_parts(loader *l)
     rc = c->dataset->count(c->dataset_self, &rules.n_records);
     if (rc) return rc;
     if (rules.n_records < 1) return FAIL(CO_E_FORMAT, "%s: the dataset is empty: it has no record", l->name);
+    rc = take_part(l, &rules);
+    if (rc) return rc;
     rc = plan_open(&rules, &l->plan);
     if (!rc) rc = start_readers(l);
     if (!rc && c->tokens > 0) rc = scan_lengths(l);
@@ -271,6 +291,7 @@ void loader_release(loader *l)
     plan_close(&l->plan);
     template_close(l->templ);
     mem_free(l->lengths);
+    mem_free(l->subset);
     mem_free(l->readers);
     mem_free(l->slots);
     mem_free(l->name);

@@ -1,6 +1,7 @@
 /* loader.h: records -> text -> ids -> micro-batches of whole samples packed end to end, read ahead by threads.
  *
- * The samples of step k depend on the seed and on the global batch alone. Let N be the records of the dataset:
+ * The samples of step k depend on the seed and on the global batch alone. Let N be the records of the dataset (of
+ * this part of it, with `split`):
  *  - by count (tokens == 0): G = size * accumulation * world. Step k of an epoch takes places [k*G, (k+1)*G) of
  *    the epoch's seeded permutation; the last step of an epoch is smaller and is taken. Its n samples are cut into
  *    M * world even, consecutive slices, M = ceil(n / (size * world)); micro-step m of rank r runs slice m*world+r.
@@ -69,6 +70,9 @@ typedef struct loader_config {
     int32_t n_threads;                /* readers; 0: loader_next reads by itself                         */
     int32_t ahead;                    /* steps made before they are asked for; 0: 2                      */
     int32_t skip_bad;                 /* on_bad_record: 0 stop, 1 skip and count                         */
+    int32_t held_out;                 /* with split: 0 the training part, 1 the rest                     */
+    double split;                     /* 0 < split < 1: share of the records that train, by a stable hash of each;
+                                         otherwise all of them                                           */
 } loader_config;
 
 typedef struct loader_totals { /* of the steps handed out so far (all ranks' samples) */

@@ -61,9 +61,10 @@ void plan_close(data_plan *p)
     memset(p, 0, sizeof *p);
 }
 
-static int64_t record_at(const plan_rules *r, int64_t epoch, int64_t pos)
+static plan_item item_at(const plan_rules *r, int64_t epoch, int64_t pos)
 {
-    return r->shuffle ? order_at(r->seed, epoch, r->n_records, pos) : pos;
+    int64_t place = r->shuffle ? order_at(r->seed, epoch, r->n_records, pos) : pos;
+    return (plan_item){ .index = r->subset ? r->subset[place] : place, .place = place };
 }
 
 /* By count: even slices of the n items, one a micro-step and rank. */
@@ -94,7 +95,7 @@ static void cut_by_tokens(data_plan *p, plan_step *s)
     int32_t n_bins = 0;
     int64_t offset = 0;
     for (int32_t i = 0; i < s->n_items; i++) {
-        int32_t n = r->lengths[s->items[i].index].n, b = 0;
+        int32_t n = r->lengths[s->items[i].place].n, b = 0;
         while (b < n_bins && p->bin_fill[b] + n > r->tokens) b++;
         if (b == n_bins) p->bin_fill[n_bins++] = 0;
         p->bin_fill[b] += n;
@@ -108,7 +109,7 @@ static void cut_by_tokens(data_plan *p, plan_step *s)
         for (int32_t i = 0; i < s->n_items; i++) {
             if (s->items[i].micro != m || !s->items[i].mine) continue;
             s->items[i].offset = offset;
-            offset += r->lengths[s->items[i].index].n;
+            offset += r->lengths[s->items[i].place].n;
             s->work[s->n_work++] = i;
             s->mine[s->n_mine++] = i;
         }
@@ -121,8 +122,8 @@ static void walk_tokens(const plan_rules *r, int64_t epoch, int64_t *pos, plan_s
 {
     int64_t total = 0, budget = step_capacity(r);
     for (; *pos < r->n_records; (*pos)++) {
-        int64_t index = record_at(r, epoch, *pos);
-        const sample_length *e = &r->lengths[index];
+        plan_item it = item_at(r, epoch, *pos);
+        const sample_length *e = &r->lengths[it.place];
         if (e->state == SAMPLE_OK && total + e->n > budget) return;
         if (e->state == SAMPLE_OK) total += e->n;
         if (!out) continue;
@@ -132,7 +133,7 @@ static void walk_tokens(const plan_rules *r, int64_t epoch, int64_t *pos, plan_s
         if (e->state != SAMPLE_OK) continue;
         out->n_tokens += e->n;
         out->n_labels += e->n_labels;
-        out->items[out->n_items++] = (plan_item){ .index = index };
+        out->items[out->n_items++] = it;
     }
 }
 
@@ -199,7 +200,7 @@ void plan_next(data_plan *p, plan_step *out)
     } else {
         int64_t n = least(step_capacity(r), r->n_records - p->pos);
         for (; out->n_items < n; out->n_items++)
-            out->items[out->n_items] = (plan_item){ .index = record_at(r, p->epoch, p->pos++) };
+            out->items[out->n_items] = item_at(r, p->epoch, p->pos++);
         cut_by_count(r, out);
     }
     out->n_records = p->pos - start;

@@ -11,14 +11,16 @@ typedef struct sample_length { /* what the scan learnt of a record */
 } sample_length;
 
 typedef struct plan_rules {
-    int64_t n_records;
+    int64_t n_records;     /* that take part */
+    const int64_t *subset; /* [n_records] their indices; NULL: all there are */
     uint64_t seed;
     int32_t shuffle, size, accumulation, tokens, rank, world, max_len;
-    const sample_length *lengths; /* [n_records] where tokens > 0 */
+    const sample_length *lengths; /* where tokens > 0: by place in the subset */
 } plan_rules;
 
 typedef struct plan_item {
     int64_t index;  /* record */
+    int64_t place;  /* in the subset; without one the same */
     int64_t offset; /* of its ids in the step's pool, where mine */
     int32_t micro;  /* micro-step of its rank */
     int32_t bin;    /* by tokens: micro-batch over all ranks */

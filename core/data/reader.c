@@ -59,6 +59,7 @@ int reader_make(reader *r, int64_t index, sample *out, sample_state *state)
 typedef struct scan_job {
     pthread_mutex_t mu;
     int64_t next, n_records;
+    const int64_t *subset;
     sample_length *lengths;
     int64_t error_at, bad_at; /* n_records: none */
     int code;
@@ -86,7 +87,7 @@ static void *scan_run(void *arg)
         for (; i < end && !rc; i++) {
             sample s;
             sample_state state;
-            rc = reader_make(r, i, &s, &state);
+            rc = reader_make(r, j->subset ? j->subset[i] : i, &s, &state);
             if (rc) break;
             j->lengths[i] = (sample_length){ .n = s.n, .n_labels = s.n_labels, .state = (uint8_t)state, .cut = (uint8_t)s.cut };
             if (state != SAMPLE_BAD) continue;
@@ -104,10 +105,10 @@ static void *scan_run(void *arg)
     return NULL;
 }
 
-int reader_scan(reader *readers, int32_t n_readers, int64_t n_records, sample_length *lengths, int64_t *first_bad,
-                char *message, size_t cap)
+int reader_scan(reader *readers, int32_t n_readers, const int64_t *subset, int64_t n_records, sample_length *lengths,
+                int64_t *first_bad, char *message, size_t cap)
 {
-    scan_job j = { .n_records = n_records, .lengths = lengths, .error_at = n_records, .bad_at = n_records };
+    scan_job j = { .n_records = n_records, .subset = subset, .lengths = lengths, .error_at = n_records, .bad_at = n_records };
     int32_t started = 1;
     pthread_mutex_init(&j.mu, NULL);
     for (int32_t i = 0; i < n_readers; i++) readers[i].job = &j;

@@ -308,6 +308,10 @@ static void test_refused(void)
     expect_refused((c.size = c.accumulation = 1 << 20, &c), CO_E_CONFIG, "2^30");
     c = fake_config(&d);
     expect_refused((c.rank = 1, &c), CO_E_INVALID, "rank 1 of 1");
+    d = fake_records(1);
+    c = fake_config(&d);
+    c.split = 1e-9;
+    expect_refused(&c, CO_E_CONFIG, "split = 1e-09 leaves none of the 1 records to train on");
 }
 
 static void test_allocations(void)
@@ -340,6 +344,40 @@ static void test_allocations(void)
     CHECK(before.live_bytes == after.live_bytes && d.clones == 0);
 }
 
+static void test_split(void)
+{
+    static int held[200];
+    fake_data d = fake_records(100);
+    loader_config c = fake_config(&d);
+    int n = 0;
+    d.bad[0] = 50; /* belongs to training */
+    c.skip_bad = 1;
+    c.size = 8;
+    c.epochs = 1;
+    c.split = 0.8;
+    memset(held, 0, sizeof held);
+    run(&c, 0, &one);
+    c.held_out = 1;
+    run(&c, 0, &two);
+    for (int i = 0; i < two.n_keys[two.n]; i++) held[two.keys[i]] = 1;
+    for (int i = 0; i < one.n_keys[one.n]; i++) CHECK(!held[one.keys[i]]++);
+    for (int i = 0; i < 100; i++) n += held[i];
+    CHECK(n == 99 && !held[50]);
+    n = two.n_keys[two.n];
+    CHECK_MSG(n > 8 && n < 35, "%d of 100 held out", n);
+    d.n = 200; /* more records move none of the old ones */
+    d.bad[0] = -1;
+    c.shuffle = 0;
+    run(&c, 0, &part[0]);
+    for (int i = 0; i < part[0].n_keys[part[0].n]; i++) n -= part[0].keys[i] < 100;
+    CHECK(n == 0);
+    c.tokens = 64;
+    run(&c, 0, &two); /* by tokens the same part */
+    qsort(two.keys, (size_t)two.n_keys[two.n], sizeof *two.keys, by_value);
+    CHECK(two.n_keys[two.n] == part[0].n_keys[part[0].n]);
+    CHECK(!memcmp(two.keys, part[0].keys, (size_t)two.n_keys[two.n] * sizeof *two.keys));
+}
+
 int main(void)
 {
     test_threads();
@@ -355,5 +393,6 @@ int main(void)
     test_stop_at_bad();
     test_refused();
     test_allocations();
+    test_split();
     return check_done();
 }
