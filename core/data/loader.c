@@ -51,8 +51,12 @@ static void read_item(loader *l, reader *r, slot *s, int32_t item)
     sample made;
     sample_state state = SAMPLE_OK;
     int rc = reader_make(r, it->index, &made, &state);
-    if (!rc && l->lengths && made.n != l->lengths[it->place].n)
-        rc = FAIL(CO_E_FORMAT, "%s: row %lld changed while the run was reading the file", l->name, (long long)it->index + 1);
+    if (!rc && l->lengths && made.n != l->lengths[it->place].n) {
+        const char *file;
+        int64_t row;
+        sample_locate(&l->maker, r->dataset_self, it->index, &file, &row);
+        rc = FAIL(CO_E_FORMAT, "%s: row %lld changed while the run was reading the file", file, (long long)row);
+    }
     if (rc || state == SAMPLE_BAD) {
         error_take(text, sizeof text);
         pthread_mutex_lock(&l->mu);
@@ -237,7 +241,7 @@ static int open_parts(loader *l)
     if (rc) return rc;
     l->c.templ = l->c.columns = l->c.name = NULL;
     l->maker = (sample_maker){ .dataset = c->dataset, .tokenizer = c->tokenizer, .tokenizer_self = c->tokenizer_self,
-                               .templ = l->templ, .name = l->name, .bos = c->bos, .eos = c->eos, .max_len = c->max_len };
+                               .templ = l->templ, .name = l->name, .locate = c->locate, .bos = c->bos, .eos = c->eos, .max_len = c->max_len };
     rc = c->dataset->count(c->dataset_self, &rules.n_records);
     if (rc) return rc;
     if (rules.n_records < 1) return FAIL(CO_E_FORMAT, "%s: the dataset is empty: it has no record", l->name);

@@ -57,6 +57,8 @@ typedef struct loader_config {
     void *tokenizer_self;
     const char *name;                 /* of the data, for messages: the file's path                      */
     const char *templ;                /* "alpaca", "none" or a template file's path; NULL: alpaca        */
+    /* The file and the row in it (from 1) of a record, for messages; NULL: name and index + 1. */
+    void (*locate)(void *dataset_self, int64_t index, const char **file, int64_t *row);
     const char *columns;              /* "instruction=…,input=…,output=…"; NULL or "": those three names */
     int32_t bos, eos;                 /* ids; < 0: none                                                  */
     int32_t max_len;                  /* tokens a sample, >= 2                                           */

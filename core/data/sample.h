@@ -11,6 +11,7 @@ typedef struct sample_maker { /* read-only while readers run */
     void *tokenizer_self;
     const data_template *templ;
     const char *name; /* of the data, for messages */
+    void (*locate)(void *dataset_self, int64_t index, const char **file, int64_t *row); /* may be NULL */
     int32_t bos, eos, max_len;
 } sample_maker;
 
@@ -22,6 +23,8 @@ typedef struct sample {
     int32_t cut;         /* it was longer than max_len */
 } sample;
 
+/* Whose record it is, for messages. */
+void sample_locate(const sample_maker *m, void *dataset_self, int64_t index, const char **file, int64_t *row);
 /* [loader] dataset_self: this thread's own handle. CO_E_FORMAT: the record is broken. */
 int sample_make(const sample_maker *m, void *dataset_self, int64_t index, co_arena *a, sample *out);
 #endif

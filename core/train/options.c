@@ -35,14 +35,14 @@ static const co_opt tokenizer_rows[] = {
     ROW(tokenizer_opts, name, "name", CO_OPT_STR, "auto", 0, 0, NULL, "tokenizer plugin; auto: by the files that are there"),
     ROW(tokenizer_opts, path, "path", CO_OPT_PATH, "", 0, 0, NULL, "where its files are; default: the model's directory"), CO_OPT_END};
 static const co_opt dataset_rows[] = {
-    {"path", CO_OPT_PATH, offsetof(dataset_opts, path), CO_OPT_REQUIRED, NULL, 0, 0, NULL, "file with the records"},
+    {"path", CO_OPT_PATH, offsetof(dataset_opts, path), CO_OPT_REQUIRED, NULL, 0, 0, NULL, "a file with records, a folder of such files, or a glob"},
     ROW(dataset_opts, format, "format", CO_OPT_STR, "auto", 0, 0, NULL, "dataset plugin; auto: by the file's name"),
     ROW(dataset_opts, templ, "template", CO_OPT_STR, "alpaca", 0, 0, NULL, "alpaca, none, or the path of a template file"),
     ROW(dataset_opts, columns, "columns", CO_OPT_STR, "instruction=instruction,input=input,output=output", 0, 0, NULL, "role=column, comma-separated"),
     ROW(dataset_opts, max_len, "max_len", CO_OPT_INT, "512", 2, 1 << 24, NULL, "tokens a sample; longer ones are cut, and counted"),
     ROW(dataset_opts, max_records, "max_records", CO_OPT_INT, "0", 0, 1e15, NULL, "records read; 0: all"),
     ROW(dataset_opts, on_bad_record, "on_bad_record", CO_OPT_ENUM, "stop", 0, 0, bads, "a broken record ends the run, or is passed over and counted"),
-    ROW(dataset_opts, split, "split", CO_OPT_STR, "", 0, 0, NULL, "share of the records that is training data"),
+    ROW(dataset_opts, split, "split", CO_OPT_STR, "", 0, 0, NULL, "e.g. 0.95: the rest, by a stable hash of each record, is held out for evaluation"),
     ROW(dataset_opts, shuffle, "shuffle", CO_OPT_BOOL, "1", 0, 0, NULL, "a new order each epoch, by the seed"), CO_OPT_END};
 static const co_opt batch_rows[] = {
     ROW(batch_opts, size, "size", CO_OPT_INT, "4", 1, 1 << 20, NULL, "samples a rank and micro-step"),
@@ -82,6 +82,22 @@ static int not_offered(const config *c, const char *section, const char *key, co
                 key, value ? value : "?", offered);
 }
 
+static int check_split(const config *c, options *o)
+{
+    char *end;
+    if (o->has_eval && o->eval_dataset.split[0])
+        return FAIL(CO_E_CONFIG, "%s: [dataset.eval] split: only [dataset] is split", config_where(c, "dataset.eval", "split"));
+    if (!o->dataset.split[0]) return CO_OK;
+    o->dataset.split_share = strtod(o->dataset.split, &end);
+    if (end == o->dataset.split || *end || !(o->dataset.split_share > 0 && o->dataset.split_share < 1))
+        return FAIL(CO_E_CONFIG, "%s: [dataset] split = %s: expected the share of the records to train on, between 0 and 1, such as 0.95",
+                    config_where(c, "dataset", "split"), o->dataset.split);
+    if (o->has_eval)
+        return FAIL(CO_E_CONFIG, "%s: [dataset] split holds records out for evaluation, and [dataset.eval] names others: use one of them",
+                    config_where(c, "dataset", "split"));
+    return CO_OK;
+}
+
 static int check(const config *c, options *o)
 {
     if (o->run.stage != 0) return not_offered(c, "run", "stage", "sft");
@@ -89,7 +105,8 @@ static int check(const config *c, options *o)
     if (o->model.offload_activations) return not_offered(c, "model", "offload_activations", "0");
     if (o->precision.dtype != 0) return not_offered(c, "precision", "dtype", "fp32");
     if (o->lora.rank != 0) return not_offered(c, "lora", "rank", "0");
-    if (o->dataset.split[0]) return not_offered(c, "dataset", "split", "a file of its own under [dataset.eval]");
+    int r = check_split(c, o);
+    if (r) return r;
     char *end;
     if (strcmp(o->checkpoint.every, "never") == 0) {
         o->checkpoint.every_steps = -1;

@@ -14,6 +14,7 @@ typedef struct dataset_opts {
     const char *path, *format, *templ, *columns, *split;
     int64_t max_len, max_records;
     int32_t on_bad_record, shuffle;
+    double split_share; /* of split; 0: none */
 } dataset_opts;
 typedef struct batch_opts { int64_t size, accumulation, tokens; } batch_opts;
 typedef struct eval_opts { int64_t every, batches; } eval_opts;

@@ -8,7 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
-static int bind_feature(run *r, const char *section, const co_feature *f, void **opts)
+int run_bind_feature(run *r, const char *section, const co_feature *f, void **opts)
 {
     *opts = mem_alloc(f->opts_size + sizeof(co_dataset_common), 16);
     if (!*opts) return CO_E_NOMEM;
@@ -21,7 +21,7 @@ static int open_backend(run *r)
     const co_feature *f;
     void *opts = NULL;
     int s = host_feature(r->host, CO_KIND_BACKEND, r->o.run.backend, &f);
-    if (s == CO_OK) s = bind_feature(r, "backend", f, &opts);
+    if (s == CO_OK) s = run_bind_feature(r, "backend", f, &opts);
     if (s == CO_OK) {
         r->backend = host_backend(r->host, f);
         s = r->backend->open(host_services(r->host), opts, &r->backend_self);
@@ -35,14 +35,14 @@ static int open_parallel(run *r)
     const co_feature *f;
     void *opts = NULL;
     int s = host_feature(r->host, CO_KIND_COMM, "self", &f);
-    if (s == CO_OK) s = bind_feature(r, "comm", f, &opts);
+    if (s == CO_OK) s = run_bind_feature(r, "comm", f, &opts);
     if (s == CO_OK) {
         r->comm = host_comm(r->host, f);
         s = r->comm->open(host_services(r->host), opts, r->backend, r->backend_self, &r->comm_self);
     }
     mem_free(opts);
     if (s == CO_OK) s = host_feature(r->host, CO_KIND_STRATEGY, r->o.strategy.name, &f);
-    if (s == CO_OK) s = bind_feature(r, "strategy", f, &r->strategy_opts);
+    if (s == CO_OK) s = run_bind_feature(r, "strategy", f, &r->strategy_opts);
     if (s == CO_OK) r->strategy = host_strategy(r->host, f);
     return s;
 }
@@ -52,7 +52,7 @@ static int open_learning(run *r)
     const co_feature *f;
     void *opts = NULL;
     int s = host_feature(r->host, CO_KIND_OPTIMIZER, r->o.optimizer.name, &f);
-    if (s == CO_OK) s = bind_feature(r, "optimizer", f, &opts);
+    if (s == CO_OK) s = run_bind_feature(r, "optimizer", f, &opts);
     if (s == CO_OK) {
         r->optim = host_optimizer(r->host, f);
         s = r->optim->open(host_services(r->host), opts, &r->optim_self);
@@ -60,7 +60,7 @@ static int open_learning(run *r)
     mem_free(opts);
     opts = NULL;
     if (s == CO_OK) s = host_feature(r->host, CO_KIND_LOSS, r->o.loss.name, &f);
-    if (s == CO_OK) s = bind_feature(r, "loss", f, &opts);
+    if (s == CO_OK) s = run_bind_feature(r, "loss", f, &opts);
     if (s == CO_OK) {
         r->loss = host_loss(r->host, f);
         s = r->loss->open(host_services(r->host), opts, &r->loss_self);
@@ -101,7 +101,7 @@ static int open_model(run *r)
     void *opts = NULL;
     int s = hf_config_open(r->o.model.path, &r->hf);
     if (s == CO_OK) s = choose_model(r, &f);
-    if (s == CO_OK) s = bind_feature(r, "model", f, &opts);
+    if (s == CO_OK) s = run_bind_feature(r, "model", f, &opts);
     if (s == CO_OK) {
         r->model = host_model(r->host, f);
         r->model_name = f->name;
@@ -121,52 +121,6 @@ static int open_tokenizer(run *r)
     int s = tokenizer_open(r->host, r->config, r->o.tokenizer.name, dir, &r->tokenizer);
     if (s == CO_OK) s = tokenizer_check_fit(&r->tokenizer, r->table->info.n_vocab, dir, r->o.model.path);
     return s;
-}
-
-/* format = auto: the dataset plugin that knows the file's ending. */
-static int choose_dataset(run *r, const char *section, const dataset_opts *o, const co_feature **out)
-{
-    const char *path = o->path;
-    char there[300] = "";
-    size_t at = 0;
-    if (strcmp(o->format, "auto") != 0) return host_feature(r->host, CO_KIND_DATASET, o->format, out);
-    (void)host_load_all(r->host, CO_KIND_DATASET, on_bad_plugin, NULL);
-    const size_t n = strlen(path);
-    for (size_t i = 0; i < host_count(r->host); i++) {
-        const co_dataset_vt *vt = host_dataset(r->host, host_at(r->host, i));
-        for (const char *const *e = vt ? vt->suffixes : NULL; e && *e; e++) {
-            if (n >= strlen(*e) && strcmp(path + n - strlen(*e), *e) == 0) return *out = host_at(r->host, i), CO_OK;
-            if (at < sizeof there) at += (size_t)snprintf(there + at, sizeof there - at, "%s%s", at ? ", " : "", *e);
-        }
-    }
-    return FAIL(CO_E_CONFIG, "%s: [%s] path = %s: no dataset plugin knows this ending (known: %s): set format",
-                config_where(r->config, section, "path"), section, path, there);
-}
-
-static int open_data(run *r, const char *section, const dataset_opts *o, int training, run_dataset *d)
-{
-    const co_feature *f;
-    int s = choose_dataset(r, section, o, &f);
-    if (s == CO_OK) s = bind_feature(r, section, f, &d->opts);
-    if (s) return s;
-    *(co_dataset_common *)d->opts = (co_dataset_common){.path = o->path, .max_records = o->max_records};
-    d->path = o->path;
-    if (!fs_is_file(d->path)) return FAIL(CO_E_FORMAT, "%s: [%s] path: no file '%s'", config_where(r->config, section, "path"), section, d->path);
-    if (o->max_len > r->table->info.max_seq)
-        return FAIL(CO_E_CONFIG, "%s: [%s] max_len = %lld is beyond the model's %u positions", config_where(r->config, section, "max_len"),
-                    section, (long long)o->max_len, r->table->info.max_seq);
-    d->vt = host_dataset(r->host, f);
-    s = d->vt->open(host_services(r->host), d->opts, &d->self);
-    if (s) return s;
-    const options *all = &r->o;
-    const loader_config l = {
-        .dataset = d->vt, .dataset_self = d->self, .tokenizer = r->tokenizer.vt, .tokenizer_self = r->tokenizer.self, .name = d->path,
-        .templ = o->templ, .columns = o->columns, .bos = r->tokenizer.bos, .eos = r->tokenizer.eos, .max_len = (int32_t)o->max_len,
-        .size = (int32_t)all->batch.size, .accumulation = (int32_t)all->batch.accumulation, .tokens = (int32_t)all->batch.tokens,
-        .rank = 0, .world = 1, .shuffle = training && o->shuffle, .seed = (uint64_t)all->run.seed,
-        .epochs = training ? all->run.epochs : 1, .max_steps = training ? all->run.max_steps : 0, .n_threads = training ? 2 : 1,
-        .skip_bad = o->on_bad_record == BAD_SKIP};
-    return loader_open(&l, &d->loader);
 }
 
 static int open_engine(run *r)
@@ -198,8 +152,9 @@ int run_open(config *c, run *r)
     if (s == CO_OK) s = open_learning(r);
     if (s == CO_OK) s = open_model(r);
     if (s == CO_OK) s = open_tokenizer(r);
-    if (s == CO_OK) s = open_data(r, "dataset", &r->o.dataset, 1, &r->train);
-    if (s == CO_OK && r->o.has_eval) s = open_data(r, "dataset.eval", &r->o.eval_dataset, 0, &r->eval);
+    if (s == CO_OK) s = run_open_data(r, "dataset", &r->o.dataset, 1, &r->train);
+    if (s == CO_OK && r->o.has_eval) s = run_open_data(r, "dataset.eval", &r->o.eval_dataset, 0, &r->eval);
+    if (s == CO_OK && r->o.dataset.split_share > 0) s = run_open_held_out(r);
     if (s == CO_OK) s = config_finish(c);
     if (s == CO_OK) s = open_engine(r);
     if (s == CO_OK) r->total_steps = loader_total_steps(r->train.loader);
@@ -222,18 +177,11 @@ int run_allocate(run *r)
     return s;
 }
 
-static void close_data(run_dataset *d)
-{
-    loader_release(d->loader);
-    if (d->self) d->vt->close(d->self);
-    mem_free(d->opts);
-}
-
 void run_close(run *r)
 {
     engine_close(r->engine);
-    close_data(&r->eval);
-    close_data(&r->train);
+    run_close_data(&r->eval);
+    run_close_data(&r->train);
     tokenizer_close(&r->tokenizer);
     st_close(r->weights);
     param_table_free(r->table);

@@ -9,9 +9,10 @@
 #include "core/params/tokenizer.h"
 #include "core/train/options.h"
 
+typedef struct run_source run_source; /* dataset.c */
 typedef struct run_dataset {
-    const co_dataset_vt *vt;
-    void *self, *opts;
+    run_source *source; /* NULL: another's files, as of a split */
+    void *self;         /* of files_dataset */
     const char *path;
     loader *loader;
 } run_dataset;
@@ -43,6 +44,11 @@ int run_open(config *c, run *out);
 /* Takes the memory and loads the weights (or draws them). */
 int run_allocate(run *r);
 void run_close(run *r);
+/* Options of a plugin's table from a section; *opts (freed with mem_free) also when that fails. */
+int run_bind_feature(run *r, const char *section, const co_feature *f, void **opts);
+int run_open_data(run *r, const char *section, const dataset_opts *o, int training, run_dataset *d);
+int run_open_held_out(run *r); /* eval: what [dataset] split keeps from training; after the training data */
+void run_close_data(run_dataset *d);
 /* The memory table of --plan. Free with mem_free. */
 char *run_plan_text(const run *r);
 /* CO_E_NOMEM with the table and advice if the plan is above what the backend has free. */

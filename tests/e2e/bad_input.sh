@@ -35,6 +35,7 @@ check "empty dataset"    exits 3 "empty" "$run" train.ini dataset.path=empty.jso
 echo '{"question":"a","output":"b"}' > col.jsonl
 check "missing column"   exits 3 "instruction" "$run" train.ini dataset.path=col.jsonl
 check "no such dataset"  exits 3 "no file" "$run" train.ini dataset.path=nowhere.jsonl
+cp rec.jsonl data.xyz
 check "unknown ending"   exits 2 "set format" "$run" train.ini dataset.path=data.xyz
 
 golden=$COATI_SRC/tests/golden/llama/gqa_tied
