@@ -1,0 +1,315 @@
+/* test_naive.c: strategy naive on a small hand-made model of three units with a tied head and a frozen matrix: layout,
+ * accumulation, clipping, state by range, sizes. */
+#include "check.h"
+#include "core/base/error.h"
+#include "train/parts.h"
+
+enum { EMBED = 0, NORM1, Q, K, FROZEN, NORM2, HEAD, N_SLOTS };
+enum { UNIT_EMBED = 0, UNIT_BLOCK, UNIT_FINAL, N_UNITS };
+
+/* Declaration order mixes the groups: 0 decayed matrices, 1 norms, 4 frozen. */
+static co_param_slot slots[N_SLOTS] = {
+    [EMBED] = {.unit = UNIT_EMBED, .index = 0, .owner = EMBED, .group = 0, .trainable = 1, .name = "embed"},
+    [NORM1] = {.unit = UNIT_BLOCK, .index = 0, .owner = NORM1, .group = 1, .flags = CO_PARAM_NO_DECAY, .trainable = 1, .name = "norm1"},
+    [Q] = {.unit = UNIT_BLOCK, .index = 1, .owner = Q, .group = 0, .trainable = 1, .name = "q"},
+    [K] = {.unit = UNIT_BLOCK, .index = 2, .owner = K, .group = 0, .trainable = 1, .name = "k"},
+    [FROZEN] = {.unit = UNIT_BLOCK, .index = 3, .owner = FROZEN, .group = 4, .trainable = 0, .name = "frozen"},
+    [NORM2] = {.unit = UNIT_FINAL, .index = 0, .owner = NORM2, .group = 1, .flags = CO_PARAM_NO_DECAY, .trainable = 1, .name = "norm2"},
+    [HEAD] = {.unit = UNIT_FINAL, .index = 1, .owner = EMBED, .group = 0, .trainable = 1, .name = "head"},
+};
+static const int64_t rows[N_SLOTS] = {[EMBED] = 11, [NORM1] = 7, [Q] = 7, [K] = 3, [FROZEN] = 5, [NORM2] = 7, [HEAD] = 11};
+static int64_t size_of(uint32_t p) { return p == NORM1 || p == NORM2 ? 7 : rows[p] * 7; }
+static int64_t padded(uint32_t p) { return (size_of(p) * 4 + CO_PARAM_ALIGN - 1) / CO_PARAM_ALIGN * CO_PARAM_ALIGN; }
+
+static parts t;
+
+static void shape_slots(void)
+{
+    for (uint32_t i = 0; i < N_SLOTS; i++) {
+        const int flat = i == NORM1 || i == NORM2;
+        slots[i].shape = (co_tensor){.ne = {rows[i], flat ? 1 : 7, 1, 1}, .row_stride = flat ? 1 : 7, .ndim = flat ? 1 : 2, .dtype = CO_F32};
+    }
+}
+
+static co_strategy_args args_for(int plan_only, int training)
+{
+    return (co_strategy_args){.struct_size = sizeof(co_strategy_args), .host = host_services(t.host), .opts = t.strategy_opts,
+                              .backend = t.backend, .backend_self = t.backend_self, .cpu = t.backend, .cpu_self = t.backend_self,
+                              .comm = t.comm, .comm_self = t.comm_self, .optim = training ? t.optim : NULL, .optim_self = t.optim_self,
+                              .n_units = N_UNITS, .n_params = N_SLOTS, .params = slots, .plan_only = plan_only};
+}
+static void *open_naive(int plan_only, int training)
+{
+    const co_strategy_args a = args_for(plan_only, training);
+    void *self = NULL;
+    CHECK_MSG(t.strategy->open(&a, &self) == CO_OK, "%s", error_message());
+    return self;
+}
+
+/* One backward pass as the engine makes it: from the last unit to the first; kernels store or add as they are told.
+ * Contribution of a parameter: `value` in every element. `skip`: a unit that takes no part. */
+static void backward(void *s, float value, int skip)
+{
+    for (int u = N_UNITS - 1; u >= 0; u--) {
+        const co_tensor *params;
+        co_tensor *grads;
+        const uint8_t *accumulate;
+        if (u == skip) continue;
+        CHECK(t.strategy->acquire(s, (uint32_t)u, CO_PHASE_BACKWARD, &params, &grads, &accumulate) == CO_OK);
+        for (uint32_t i = 0; i < N_SLOTS; i++) {
+            if (slots[i].unit != (uint32_t)u) continue;
+            float *g = grads[slots[i].index].data;
+            CHECK((g != NULL) == (i != FROZEN));
+            for (int64_t k = 0; g && k < size_of(i); k++) g[k] = (accumulate[slots[i].index] ? g[k] : 0) + value;
+        }
+        CHECK(t.strategy->release(s, (uint32_t)u, CO_PHASE_BACKWARD) == CO_OK);
+        CHECK(t.strategy->grads_ready(s, (uint32_t)u, 1) == CO_OK);
+    }
+}
+
+static void fill(void *s, float value)
+{
+    float x[11 * 7];
+    for (int i = 0; i < 77; i++) x[i] = value;
+    for (uint32_t i = 0; i < N_SLOTS; i++)
+        if (slots[i].owner == i) CHECK(t.strategy->write(s, i, 0, 0, size_of(i), x) == CO_OK);
+}
+
+static void test_layout(void)
+{
+    void *s = open_naive(0, 1);
+    const char *at[N_SLOTS] = {0}, *grad_at[N_SLOTS] = {0};
+    for (uint32_t u = 0; u < N_UNITS; u++) {
+        const co_tensor *params;
+        co_tensor *grads;
+        const uint8_t *accumulate;
+        CHECK(t.strategy->acquire(s, u, CO_PHASE_FORWARD, &params, &grads, &accumulate) == CO_OK);
+        for (uint32_t i = 0; i < N_SLOTS; i++)
+            if (slots[i].unit == u) at[i] = params[slots[i].index].data;
+        CHECK(t.strategy->release(s, u, CO_PHASE_FORWARD) == CO_OK);
+        CHECK(t.strategy->acquire(s, u, CO_PHASE_BACKWARD, &params, &grads, &accumulate) == CO_OK);
+        for (uint32_t i = 0; i < N_SLOTS; i++)
+            if (slots[i].unit == u) {
+                CHECK(at[i] == params[slots[i].index].data);
+                grad_at[i] = grads[slots[i].index].data;
+            }
+        CHECK(t.strategy->release(s, u, CO_PHASE_BACKWARD) == CO_OK);
+    }
+    for (uint32_t i = 0; i < N_SLOTS; i++) {
+        CHECK(at[i] && (uintptr_t)at[i] % CO_PARAM_ALIGN == 0);
+        CHECK((uintptr_t)grad_at[i] % CO_PARAM_ALIGN == 0);
+    }
+    /* A group of a unit is one run in declaration order: q and k side by side, norm1 and the frozen one apart. */
+    CHECK(at[K] == at[Q] + padded(Q));
+    CHECK(grad_at[K] == grad_at[Q] + padded(Q));
+    CHECK(at[NORM1] == at[K] + padded(K));
+    CHECK(at[FROZEN] == at[NORM1] + padded(NORM1));
+    CHECK(at[HEAD] == at[EMBED] && grad_at[HEAD] == grad_at[EMBED]);
+    CHECK(grad_at[FROZEN] == NULL);
+    t.strategy->close(s);
+}
+
+static void test_sizes(void)
+{
+    size_t params = 0, grads = 0;
+    for (uint32_t i = 0; i < N_SLOTS; i++) {
+        if (slots[i].owner != i) continue;
+        params += (size_t)padded(i);
+        if (i != FROZEN) grads += (size_t)padded(i);
+    }
+    for (int training = 0; training < 2; training++)
+        for (int plan_only = 1; plan_only >= 0; plan_only--) {
+            void *s = open_naive(plan_only, training);
+            co_strategy_bytes b = {.struct_size = sizeof b};
+            CHECK(t.strategy->bytes(s, &b) == CO_OK);
+            CHECK(b.params == params && b.grads == (training ? grads : 0) && b.optimizer == (training ? 2 * grads : 0) && b.master == 0);
+            const size_t sum = b.params + b.grads + b.master + b.optimizer + b.other;
+            CHECK_MSG(parts_taken() == (plan_only ? 0 : sum), "%zu bytes taken, %zu said", parts_taken(), sum);
+            t.strategy->close(s);
+            CHECK(parts_taken() == 0);
+        }
+}
+
+static int count_range(void *ctx, uint32_t p, int64_t first, int64_t n)
+{
+    int *seen = ctx;
+    CHECK(first == 0 && n == size_of(p));
+    seen[p]++;
+    return CO_OK;
+}
+static int stop_at_q(void *ctx, uint32_t p, int64_t first, int64_t n)
+{
+    (void)ctx, (void)first, (void)n;
+    return p == Q ? CO_E_IO : CO_OK;
+}
+static void test_state_by_range(void)
+{
+    void *s = open_naive(0, 1);
+    float x[77], y[77];
+    for (int i = 0; i < 77; i++) x[i] = (float)i;
+    for (uint32_t what = 0; what <= 2; what++) {
+        for (int i = 0; i < 77; i++) x[i] += 100;
+        CHECK(t.strategy->write(s, EMBED, what, 0, 77, x) == CO_OK);
+        CHECK(t.strategy->write(s, EMBED, what, 70, 3, x) == CO_OK);
+        CHECK(t.strategy->read(s, HEAD, what, 69, 5, y) == CO_OK); /* through the tie */
+        CHECK(y[0] == x[69] && y[1] == x[0] && y[3] == x[2] && y[4] == x[73]);
+        CHECK(t.strategy->read(s, EMBED, what, 77, 0, y) == CO_OK);
+        CHECK(t.strategy->read(s, EMBED, what, 70, 8, y) == CO_E_INVALID);
+        CHECK_HAS(error_message(), "'embed' has no elements 70 to 78");
+        CHECK(t.strategy->read(s, EMBED, what, -1, 2, y) == CO_E_INVALID);
+        CHECK(t.strategy->write(s, EMBED, what, 0, -1, x) == CO_E_INVALID);
+        CHECK(t.strategy->write(s, EMBED, what, 0, 78, x) == CO_E_INVALID);
+        CHECK(t.strategy->write(s, N_SLOTS, what, 0, 1, x) == CO_E_INVALID);
+    }
+    CHECK(t.strategy->gather(s, EMBED, 0, 77, y) == CO_OK && y[0] == 100 && y[76] == 176);
+    CHECK(t.strategy->read(s, EMBED, 3, 0, 1, y) == CO_E_INVALID); /* AdamW has two states */
+    CHECK(t.strategy->read(s, FROZEN, 1, 0, 1, y) == CO_E_INVALID);
+    CHECK_HAS(error_message(), "frozen");
+    CHECK(t.strategy->read(s, FROZEN, 0, 0, 35, y) == CO_OK);
+    for (uint32_t what = 0; what <= 2; what++) {
+        int seen[N_SLOTS] = {0};
+        CHECK(t.strategy->owned(s, what, seen, count_range) == CO_OK);
+        for (uint32_t i = 0; i < N_SLOTS; i++) CHECK(seen[i] == (i != HEAD && (i != FROZEN || what == 0)));
+    }
+    CHECK(t.strategy->owned(s, 0, NULL, stop_at_q) == CO_E_IO);
+    t.strategy->close(s);
+}
+
+static double norm_of(double value, int tied_parts)
+{
+    double sum = 0;
+    for (uint32_t i = 0; i < N_SLOTS; i++)
+        if (slots[i].owner == i && i != FROZEN) sum += (double)size_of(i) * value * value * (i == EMBED ? tied_parts * tied_parts : 1);
+    return sqrt(sum);
+}
+static double stats_norm(void *s, int64_t step)
+{
+    co_step_stats st = {.struct_size = sizeof st};
+    CHECK(t.strategy->stats(s, step, &st) == CO_OK && st.skipped == 0);
+    return st.grad_norm;
+}
+
+/* Three micro-steps add up; after a step the first contribution stores again. The tied matrix gets two a pass. */
+static void test_accumulation(void)
+{
+    void *s = open_naive(0, 1);
+    for (int k = 0; k < 3; k++) backward(s, 0.5f, -1);
+    CHECK(t.strategy->step(s, 1, 0, 0) == CO_OK);
+    CHECK(fabs(stats_norm(s, 1) - norm_of(1.5, 2)) < 1e-6);
+    backward(s, 0.25f, -1);
+    CHECK(t.strategy->step(s, 2, 0, 0) == CO_OK);
+    CHECK(fabs(stats_norm(s, 2) - norm_of(0.25, 2)) < 1e-6);
+    co_step_stats st = {.struct_size = sizeof st};
+    CHECK(t.strategy->stats(s, 1, &st) == CO_E_STATE);
+    t.strategy->close(s);
+}
+
+/* A unit that took no part has a gradient of zero, not the last step's. */
+static void test_an_untouched_unit(void)
+{
+    void *s = open_naive(0, 1);
+    float before, after;
+    fill(s, 1);
+    backward(s, 3, -1);
+    CHECK(t.strategy->step(s, 1, 0, 0) == CO_OK);
+    backward(s, 0.5f, UNIT_BLOCK);
+    CHECK(t.strategy->read(s, Q, 1, 0, 1, &before) == CO_OK);
+    CHECK(t.strategy->step(s, 2, 0, 0) == CO_OK);
+    CHECK(t.strategy->read(s, Q, 1, 0, 1, &after) == CO_OK);
+    const double want = sqrt((77 * 4 + 7) * 0.25);
+    CHECK_MSG(fabs(stats_norm(s, 2) - want) < 1e-6, "norm %g, want %g", stats_norm(s, 2), want);
+    CHECK(fabs(after - 0.9 * before) < 1e-6); /* the moment decays by b1 and takes in nothing */
+    t.strategy->close(s);
+}
+
+/* AdamW's first moment after one step is (1 - b1) times the gradient it was given. */
+static double given_gradient(void *s, uint32_t param)
+{
+    float m;
+    CHECK(t.strategy->read(s, param, 1, 0, 1, &m) == CO_OK);
+    return m / (1 - 0.9f);
+}
+static void test_clipping(void)
+{
+    static const struct { double max, factor; } cases[] = {{0, 1}, {1e9, 1}, {1, 0}, {0.1, 0}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        void *s = open_naive(0, 1);
+        const double norm = norm_of(0.5, 2);
+        const double factor = cases[i].factor > 0 ? cases[i].factor : cases[i].max / (norm + 1e-6);
+        fill(s, 1);
+        backward(s, 0.5f, -1);
+        CHECK(t.strategy->step(s, 1, 1e-3, cases[i].max) == CO_OK);
+        CHECK(fabs(stats_norm(s, 1) - norm) < 1e-6); /* before clipping */
+        CHECK(fabs(given_gradient(s, Q) - 0.5 * factor) < 1e-6);
+        CHECK(fabs(given_gradient(s, NORM2) - 0.5 * factor) < 1e-6);
+        CHECK(fabs(given_gradient(s, EMBED) - factor) < 1e-6);
+        t.strategy->close(s);
+    }
+}
+
+static void test_decay_spares_norms_and_frozen(void)
+{
+    void *s = open_naive(0, 1);
+    float q, n, f;
+    fill(s, 2);
+    backward(s, 0, -1);
+    CHECK(t.strategy->step(s, 1, 0.1, 0) == CO_OK);
+    CHECK(t.strategy->read(s, Q, 0, 0, 1, &q) == CO_OK);
+    CHECK(t.strategy->read(s, NORM1, 0, 0, 1, &n) == CO_OK);
+    CHECK(t.strategy->read(s, FROZEN, 0, 0, 1, &f) == CO_OK);
+    CHECK(fabs(q - 2 * (1 - 0.1 * 0.5)) < 1e-6);
+    CHECK(n == 2 && f == 2);
+    t.strategy->close(s);
+}
+
+static void test_a_norm_that_is_not_finite(void)
+{
+    const float bad[] = {NAN, INFINITY};
+    for (int i = 0; i < 2; i++) {
+        void *s = open_naive(0, 1);
+        float q, m;
+        fill(s, 2);
+        backward(s, bad[i], -1);
+        CHECK(t.strategy->step(s, 4, 0.1, 1) == CO_E_STATE);
+        CHECK_HAS(error_message(), "step 4");
+        CHECK(t.strategy->read(s, Q, 0, 0, 1, &q) == CO_OK && q == 2);
+        CHECK(t.strategy->read(s, Q, 1, 0, 1, &m) == CO_OK && m == 0);
+        t.strategy->close(s);
+    }
+}
+
+static void test_refusals(void)
+{
+    co_strategy_args a = args_for(1, 1);
+    void *self = NULL;
+    slots[K].shape.dtype = CO_BF16;
+    CHECK(t.strategy->open(&a, &self) == CO_E_UNSUPPORTED && !self);
+    CHECK_HAS(error_message(), "'k'");
+    slots[K].shape.dtype = CO_F32;
+    co_optimizer_vt greedy = *t.optim;
+    greedy.n_state = 5;
+    a.optim = &greedy;
+    CHECK(t.strategy->open(&a, &self) == CO_E_UNSUPPORTED && !self);
+    CHECK_HAS(error_message(), "wants 5");
+    CHECK(parts_taken() == 0);
+}
+
+int main(void)
+{
+    static const char *const backends[] = {"cpu", "ref"};
+    shape_slots();
+    for (int i = 0; i < 2; i++) {
+        parts_open(&t, backends[i], (const char *const[]){"weight_decay", "0.5", NULL});
+        test_layout();
+        test_sizes();
+        test_state_by_range();
+        test_accumulation();
+        test_an_untouched_unit();
+        test_clipping();
+        test_decay_spares_norms_and_frozen();
+        test_a_norm_that_is_not_finite();
+        test_refusals();
+        parts_close(&t);
+    }
+    return check_done();
+}
