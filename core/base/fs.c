@@ -196,10 +196,9 @@ int fs_sync_dir(const char *dir)
 
 int fs_rename_durable(const char *from, const char *to)
 {
-    if (rename(from, to) != 0) return fail("cannot rename to", to);
-    char *dir = fs_dirname(to);
+    char *dir = fs_dirname(to); /* before the rename: what fails then has changed nothing */
     if (!dir) return CO_E_NOMEM;
-    int r = fs_sync_dir(dir);
+    int r = rename(from, to) == 0 ? fs_sync_dir(dir) : fail("cannot rename to", to);
     mem_free(dir);
     return r;
 }
