@@ -69,6 +69,8 @@ struct co_graph {
     uint32_t dy, dx;       /* gradients of them, after vjp */
     uint32_t recording_backward;
     uint32_t next_stream;  /* dropout */
+    const void *rewrite;   /* what a wrapped model's builder calls need to know (core/lora) */
+    uint32_t rewrite_unit;
     size_t cache_bytes;    /* taken by cached attention so far */
     int failed;            /* the first cause, already in error_message() */
 };

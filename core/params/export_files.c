@@ -29,10 +29,11 @@ static int check_target(const char *dir)
     }
     if (has(dir, "config.json") && (has(dir, "model.safetensors") || has(dir, "model.safetensors.index.json")))
         return CO_OK;
+    if (has(dir, "adapter_config.json") && has(dir, "adapter_model.safetensors")) return CO_OK;
     int rc = fs_list(dir, &names, &n);
     if (rc) return rc;
     fs_free_list(names, n);
-    if (n) return FAIL(CO_E_CONFIG, "%s: exists and is no model directory; it is left alone, choose another place", dir);
+    if (n) return FAIL(CO_E_CONFIG, "%s: exists and is no model or adapter directory; it is left alone, choose another place", dir);
     return CO_OK;
 }
 

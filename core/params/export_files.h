@@ -4,7 +4,7 @@
 #include "core/base/fs.h"
 #include "core/params/hf_config.h"
 
-/* Checks that `dir` may be written (absent, empty, or a model directory), and makes an empty folder beside it.
+/* Checks that `dir` may be written (absent, empty, or a model or adapter directory), and makes an empty folder beside it.
  * dir_out: `dir` without trailing slashes. Both are the caller's, also after an error (then perhaps NULL). */
 int export_begin(const char *dir, char **dir_out, char **tmp_out);
 int export_file(const char *dir, const char *name, const char *text, size_t len); /* fsynced */

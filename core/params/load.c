@@ -286,7 +286,8 @@ static int stream_all(loading *l, uint64_t seed, params_write_fn write, void *ct
             l->report.n_bytes += (int64_t)l->from[i]->bytes;
         } else {
             l->report.n_initialised++;
-            log_line(CO_LOG_WARN, "params", "\"%s\" is not in the file and starts from random", t->slots[i].name);
+            if (!(t->slots[i].flags & PARAM_FLAG_ADDED))
+                log_line(CO_LOG_WARN, "params", "\"%s\" is not in the file and starts from random", t->slots[i].name);
         }
         if (!write) continue;
         if (!l->from[i]) rc = params_init_one(t, i, seed, l->buf, write, ctx);

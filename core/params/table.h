@@ -13,6 +13,9 @@ enum {
     PARAM_GROUP_COUNT = 8
 };
 
+/* co_param.flags of parameters the host adds to a model (adapters): no model's file holds them. */
+enum { PARAM_FLAG_ADDED = 1u << 15 };
+
 typedef struct param_table {
     uint32_t n_units;            /* n_layers + 2: 0 embed, 1..n_layers blocks, n_layers+1 final            */
     uint32_t n_layers;

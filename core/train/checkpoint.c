@@ -17,10 +17,8 @@ static char *step_dir(const char *output, int64_t step, const char *suffix)
 }
 
 /* ---- writing ------------------------------------------------------------------------------------------------- */
-static int own_storage(const param_table *t, uint32_t p, uint32_t what)
-{
-    return t->slots[p].owner == p && (what == 0 || t->slots[p].trainable);
-}
+/* Frozen parameters come from the model's directory, or the seed, again. */
+static int own_storage(const param_table *t, uint32_t p) { return t->slots[p].owner == p && t->slots[p].trainable; }
 
 static int write_tensors(const char *path, engine *e, const param_table *t, uint32_t first_what, uint32_t last_what, float *buf)
 {
@@ -30,7 +28,7 @@ static int write_tensors(const char *path, engine *e, const param_table *t, uint
     if (r) return r;
     for (uint32_t what = first_what; what <= last_what; what++)
         for (uint32_t p = 0; p < t->n_params && r == CO_OK; p++) {
-            if (!own_storage(t, p, what)) continue;
+            if (!own_storage(t, p)) continue;
             if (what) snprintf(name, sizeof name, "%s.state%u", t->slots[p].name, what);
             else snprintf(name, sizeof name, "%s", t->slots[p].name);
             r = st_write_declare(w, name, CO_F32, t->slots[p].shape.ndim, t->slots[p].shape.ne);
@@ -38,7 +36,7 @@ static int write_tensors(const char *path, engine *e, const param_table *t, uint
     for (uint32_t what = first_what; what <= last_what; what++)
         for (uint32_t p = 0; p < t->n_params && r == CO_OK; p++) {
             const int64_t total = param_elements(&t->slots[p]);
-            if (!own_storage(t, p, what)) continue;
+            if (!own_storage(t, p)) continue;
             for (int64_t at = 0; at < total && r == CO_OK; at += PIECE) {
                 const int64_t n = total - at < PIECE ? total - at : PIECE;
                 r = engine_read(e, p, what, at, n, buf);
@@ -231,7 +229,7 @@ static int read_tensors(const char *path, engine *e, const param_table *t, uint3
     for (uint32_t what = first_what; what <= last_what && r == CO_OK; what++)
         for (uint32_t p = 0; p < t->n_params && r == CO_OK; p++) {
             const int64_t total = param_elements(&t->slots[p]);
-            if (!own_storage(t, p, what)) continue;
+            if (!own_storage(t, p)) continue;
             if (what) snprintf(name, sizeof name, "%s.state%u", t->slots[p].name, what);
             else snprintf(name, sizeof name, "%s", t->slots[p].name);
             const st_tensor *x = st_find(file, name);

@@ -3,6 +3,7 @@
 #include "core/base/memory.h"
 #include "core/config/config.h"
 #include "core/host/host.h"
+#include "core/lora/adapter.h"
 #include "core/params/hf_config.h"
 #include "core/params/load.h"
 #include <string.h>
@@ -19,6 +20,10 @@ struct generator {
     const co_model_vt *model;
     const co_strategy_vt *strategy;
     void *backend_self, *comm_self, *model_self, *strategy_opts;
+    adapter **adapters;
+    size_t n_adapters;
+    char *targets; /* of all adapters */
+    lora *lora;
     param_table *table;
     engine *engine;
     int64_t slots, max_len;
@@ -58,6 +63,27 @@ static int open_model(generator *g, const char *dir)
     return r == CO_OK ? param_table_build(g->model, g->model_self, CO_F32, &g->table) : r;
 }
 
+/* Opens the adapters, holds them against the base, and wraps the model so that each of them fits. */
+static int open_adapters(generator *g, const generator_args *a)
+{
+    lora_spec spec;
+    int r = CO_OK;
+    if (a->n_adapters == 0) return CO_OK;
+    g->adapters = mem_calloc(a->n_adapters, sizeof *g->adapters);
+    if (!g->adapters) return CO_E_NOMEM;
+    for (size_t i = 0; i < a->n_adapters && r == CO_OK; i++) {
+        r = adapter_open(a->adapters[i], &g->adapters[i]);
+        g->n_adapters += r == CO_OK;
+        if (r == CO_OK) r = adapter_check(g->adapters[i], g->table, a->model_dir);
+    }
+    if (r == CO_OK) r = adapter_common_spec(g->adapters, g->n_adapters, &spec, &g->targets);
+    if (r == CO_OK) r = lora_open(host_services(g->host), g->model, g->model_self, &spec, &g->lora);
+    if (r) return r;
+    param_table_free(g->table);
+    g->table = NULL;
+    return param_table_build(lora_model(g->lora), g->lora, CO_F32, &g->table);
+}
+
 static int write_param(void *ctx, uint32_t param, int64_t first, int64_t n, const float *values)
 {
     return engine_write(ctx, param, 0, first, n, values);
@@ -65,8 +91,8 @@ static int write_param(void *ctx, uint32_t param, int64_t first, int64_t n, cons
 
 static int open_engine(generator *g, const char *dir)
 {
-    const engine_args a = {.host = host_services(g->host), .backend = g->backend, .backend_self = g->backend_self, .model = g->model,
-                           .model_self = g->model_self, .params = g->table, .strategy = g->strategy, .strategy_opts = g->strategy_opts,
+    const engine_args a = {.host = host_services(g->host), .backend = g->backend, .backend_self = g->backend_self, .model = g->lora ? lora_model(g->lora) : g->model,
+                           .model_self = g->lora ? (void *)g->lora : g->model_self, .params = g->table, .strategy = g->strategy, .strategy_opts = g->strategy_opts,
                            .comm = g->comm, .comm_self = g->comm_self, .slots = g->slots, .slot_len = g->max_len,
                            .pass_tokens = PASS_TOKENS + g->slots, .pass_rows = g->slots};
     st_set *file = NULL;
@@ -75,7 +101,13 @@ static int open_engine(generator *g, const char *dir)
     if (r == CO_OK) r = st_open_dir(dir, &file);
     if (r == CO_OK) r = params_load(g->table, file, g->hf, 0, write_param, g->engine, NULL);
     st_close(file);
-    return r;
+    return r == CO_OK && g->lora ? generator_use_adapter(g, 0) : r;
+}
+
+int generator_use_adapter(generator *g, size_t i)
+{
+    if (i >= g->n_adapters) return FAIL(CO_E_INVALID, "adapter %zu of %zu", i + 1, g->n_adapters);
+    return adapter_load(g->adapters[i], g->lora, g->table, write_param, g->engine);
 }
 
 int generator_open(const generator_args *a, generator **out)
@@ -99,6 +131,7 @@ int generator_open(const generator_args *a, generator **out)
     if (r == CO_OK) r = feature(g, CO_KIND_STRATEGY, "naive", &f, &g->strategy_opts);
     if (r == CO_OK) g->strategy = host_strategy(g->host, f);
     if (r == CO_OK) r = open_model(g, a->model_dir);
+    if (r == CO_OK) r = open_adapters(g, a);
     if (r == CO_OK) r = tokenizer_open(g->host, g->config, "auto", a->model_dir, &g->tokenizer);
     if (r == CO_OK) r = tokenizer_check_fit(&g->tokenizer, g->table->info.n_vocab, a->model_dir, a->model_dir);
     if (r == CO_OK) {
@@ -133,6 +166,10 @@ void generator_close(generator *g)
     engine_close(g->engine);
     tokenizer_close(&g->tokenizer);
     param_table_free(g->table);
+    lora_close(g->lora);
+    for (size_t i = 0; i < g->n_adapters; i++) adapter_close(g->adapters[i]);
+    mem_free(g->adapters);
+    mem_free(g->targets);
     if (g->model_self) g->model->close(g->model_self);
     hf_config_close(g->hf);
     mem_free(g->strategy_opts);

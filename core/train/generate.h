@@ -13,10 +13,14 @@ typedef struct generator_args {
     int64_t slots;      /* sequences at once */
     int64_t max_len;    /* positions a sequence, prompt included; 0: the model's most, at most 4096 */
     const char *threads; /* NULL: the backend's choice */
+    const char *const *adapters; /* directories in PEFT's layout, all open at once; the first is in use */
+    size_t n_adapters;
 } generator_args;
 
 int generator_open(const generator_args *a, generator **out);
 void generator_close(generator *g);
+/* Which adapter answers from now on. The base weights stay where they are; only A and B are written. */
+int generator_use_adapter(generator *g, size_t i);
 const tokenizer *generator_tokenizer(const generator *g);
 int64_t generator_max_len(const generator *g);
 

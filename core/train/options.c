@@ -8,6 +8,7 @@ static const char *const stages[] = {"sft", "pretrain", "rm", "ppo", NULL};
 static const char *const inits[] = {"pretrained", "random", NULL};
 static const char *const checkpointings[] = {"none", "block", NULL};
 static const char *const trains[] = {"all", "embeddings", "lora", NULL};
+static const char *const lora_biases[] = {"none", "all", "lora_only", NULL};
 static const char *const bads[] = {"stop", "skip", NULL};
 static const char *const schedules[] = {"cosine", "linear", "constant", NULL};
 static const char *const dtypes[] = {"fp32", "bf16", "fp16", NULL};
@@ -63,7 +64,14 @@ static const co_opt schedule_rows[] = {
     ROW(schedule_opts, min_ratio, "min_ratio", CO_OPT_FLOAT, "0", 0, 1, NULL, "end of the schedule, as a share of lr"), CO_OPT_END};
 static const co_opt precision_rows[] = {ROW(precision_opts, dtype, "dtype", CO_OPT_ENUM, "fp32", 0, 0, dtypes, "of parameters and activations"), CO_OPT_END};
 static const co_opt strategy_rows[] = {ROW(strategy_opts, name, "name", CO_OPT_STR, "naive", 0, 0, NULL, "who holds which bytes"), CO_OPT_END};
-static const co_opt lora_rows[] = {ROW(lora_opts, rank, "rank", CO_OPT_INT, "0", 0, 65536, NULL, "0: off"), CO_OPT_END};
+static const co_opt lora_rows[] = {
+    ROW(lora_opts, rank, "rank", CO_OPT_INT, "0", 0, 65536, NULL, "of the adapters; above 0 they are all that trains; 0: off"),
+    ROW(lora_opts, alpha, "alpha", CO_OPT_FLOAT, "16", 0, 1e9, NULL, "their output is scaled by alpha / rank"),
+    ROW(lora_opts, dropout, "dropout", CO_OPT_FLOAT, "0", 0, 0.999999, NULL, "of their input"),
+    ROW(lora_opts, targets, "targets", CO_OPT_STR, "all-linear", 0, 0, NULL, "products that get one: all-linear, or names such as q_proj,v_proj"),
+    ROW(lora_opts, bias, "bias", CO_OPT_ENUM, "none", 0, 0, lora_biases, "biases that train: none, all, or those of the targets"),
+    ROW(lora_opts, rslora, "rslora", CO_OPT_BOOL, "0", 0, 0, NULL, "scale by alpha / sqrt(rank)"),
+    ROW(lora_opts, merge, "merge", CO_OPT_BOOL, "0", 0, 0, NULL, "also write model/ with the adapter merged into the weights"), CO_OPT_END};
 static const co_opt checkpoint_rows[] = {
     ROW(checkpoint_opts, every, "every", CO_OPT_STR, "500", 0, 0, NULL, "steps between checkpoints; 0: only at the end; never"),
     ROW(checkpoint_opts, keep, "keep", CO_OPT_INT, "2", 1, 1e9, NULL, "newest checkpoints kept"),
@@ -101,10 +109,13 @@ static int check_split(const config *c, options *o)
 static int check(const config *c, options *o)
 {
     if (o->run.stage != 0) return not_offered(c, "run", "stage", "sft");
-    if (o->model.train != 0) return not_offered(c, "model", "train", "all");
+    if (o->model.train == TRAIN_LORA && o->lora.rank == 0)
+        return FAIL(CO_E_CONFIG, "%s: [model] train = lora needs a [lora] rank above 0", config_where(c, "model", "train"));
+    if (o->model.train == TRAIN_EMBEDDINGS && o->lora.rank > 0)
+        return FAIL(CO_E_CONFIG, "%s: [model] train = embeddings and [lora] rank = %lld cannot be had together", config_where(c, "model", "train"),
+                    (long long)o->lora.rank);
     if (o->model.offload_activations) return not_offered(c, "model", "offload_activations", "0");
     if (o->precision.dtype != 0) return not_offered(c, "precision", "dtype", "fp32");
-    if (o->lora.rank != 0) return not_offered(c, "lora", "rank", "0");
     int r = check_split(c, o);
     if (r) return r;
     char *end;

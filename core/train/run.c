@@ -8,6 +8,9 @@
 #include <stdio.h>
 #include <string.h>
 
+static const co_model_vt *run_model(const run *r) { return r->lora ? lora_model(r->lora) : r->model; }
+static void *run_model_self(const run *r) { return r->lora ? (void *)r->lora : r->model_self; }
+
 int run_bind_feature(run *r, const char *section, const co_feature *f, void **opts)
 {
     *opts = mem_alloc(f->opts_size + sizeof(co_dataset_common), 16);
@@ -95,6 +98,26 @@ static int choose_model(run *r, const co_feature **out)
                 there[0] ? there : "nothing");
 }
 
+static int freeze_all_but_embeddings(param_table *t)
+{
+    int s = CO_OK;
+    for (uint32_t i = 0; i < t->n_params && s == CO_OK; i++)
+        if (t->slots[i].owner == i) s = param_table_freeze(t, i, param_unit_kind(t, t->slots[i].unit) != CO_UNIT_EMBED);
+    return s;
+}
+
+/* The parameters, those of adapters included, and which of them train. */
+static int open_table(run *r)
+{
+    const lora_opts *o = &r->o.lora;
+    const lora_spec spec = {.rank = o->rank, .alpha = o->alpha, .dropout = o->dropout, .rslora = o->rslora, .bias = o->bias, .targets = o->targets};
+    int s = o->rank > 0 ? lora_open(host_services(r->host), r->model, r->model_self, &spec, &r->lora) : CO_OK;
+    if (s == CO_OK) s = param_table_build(run_model(r), run_model_self(r), CO_F32, &r->table);
+    if (s == CO_OK && r->lora) s = lora_freeze(r->lora, r->table);
+    if (s == CO_OK && r->o.model.train == TRAIN_EMBEDDINGS) s = freeze_all_but_embeddings(r->table);
+    return s;
+}
+
 static int open_model(run *r)
 {
     const co_feature *f;
@@ -109,7 +132,7 @@ static int open_model(run *r)
         if (s) s = error_prefix(s, "%s", r->o.model.path);
     }
     mem_free(opts);
-    if (s == CO_OK) s = param_table_build(r->model, r->model_self, CO_F32, &r->table);
+    if (s == CO_OK) s = open_table(r);
     if (s == CO_OK && r->o.model.init == INIT_PRETRAINED) s = st_open_dir(r->o.model.path, &r->weights);
     if (s == CO_OK && r->weights) s = params_load(r->table, r->weights, r->hf, 0, NULL, NULL, NULL); /* the checks only */
     return s;
@@ -130,8 +153,8 @@ static int open_engine(run *r)
     loader_capacity(r->train.loader, &tokens, &seqs);
     if (r->eval.loader) loader_capacity(r->eval.loader, &eval_tokens, &eval_seqs);
     const engine_args a = {
-        .host = host_services(r->host), .backend = r->backend, .backend_self = r->backend_self, .model = r->model,
-        .model_self = r->model_self, .params = r->table, .strategy = r->strategy, .strategy_opts = r->strategy_opts, .comm = r->comm,
+        .host = host_services(r->host), .backend = r->backend, .backend_self = r->backend_self, .model = run_model(r),
+        .model_self = run_model_self(r), .params = r->table, .strategy = r->strategy, .strategy_opts = r->strategy_opts, .comm = r->comm,
         .comm_self = r->comm_self, .optim = r->optim, .optim_self = r->optim_self, .loss = r->loss, .loss_self = r->loss_self,
         .columns = columns, .n_columns = 2, .max_tokens = tokens > eval_tokens ? tokens : eval_tokens,
         .max_seqs = seqs > eval_seqs ? seqs : eval_seqs, .checkpoint_blocks = r->o.model.checkpointing};
@@ -172,6 +195,7 @@ int run_allocate(run *r)
     if (s) return s;
     if (r->weights) s = params_load(r->table, r->weights, r->hf, (uint64_t)r->o.run.seed, write_param, r->engine, NULL);
     else s = params_init(r->table, (uint64_t)r->o.run.seed, write_param, r->engine);
+    if (s == CO_OK && r->lora) s = lora_init(r->lora, r->table, (uint64_t)r->o.run.seed, write_param, r->engine);
     st_close(r->weights); /* the pages of the map need not stay */
     r->weights = NULL;
     return s;
@@ -185,6 +209,7 @@ void run_close(run *r)
     tokenizer_close(&r->tokenizer);
     st_close(r->weights);
     param_table_free(r->table);
+    lora_close(r->lora);
     if (r->model_self) r->model->close(r->model_self);
     hf_config_close(r->hf);
     if (r->loss && r->loss_self) r->loss->close(r->loss_self);

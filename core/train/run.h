@@ -7,6 +7,7 @@
 #include "core/params/hf_config.h"
 #include "core/params/safetensors.h"
 #include "core/params/tokenizer.h"
+#include "core/lora/lora.h"
 #include "core/train/options.h"
 
 typedef struct run_source run_source; /* dataset.c */
@@ -32,6 +33,7 @@ typedef struct run {
     const co_loss_vt *loss;
     void *backend_self, *comm_self, *optim_self, *model_self, *loss_self, *strategy_opts;
     const char *model_name;
+    lora *lora; /* [lora] rank above 0: the model with its adapters */
     param_table *table;
     run_dataset train, eval;
     engine *engine;
@@ -49,6 +51,8 @@ int run_bind_feature(run *r, const char *section, const co_feature *f, void **op
 int run_open_data(run *r, const char *section, const dataset_opts *o, int training, run_dataset *d);
 int run_open_held_out(run *r); /* eval: what [dataset] split keeps from training; after the training data */
 void run_close_data(run_dataset *d);
+/* Writes model/, or with LoRA adapter/ (and model/ merged if asked), under [run] output. */
+int run_write_result(run *r);
 /* The memory table of --plan. Free with mem_free. */
 char *run_plan_text(const run *r);
 /* CO_E_NOMEM with the table and advice if the plan is above what the backend has free. */

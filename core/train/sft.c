@@ -3,7 +3,6 @@
 #include "core/base/fs.h"
 #include "core/base/log.h"
 #include "core/base/memory.h"
-#include "core/params/export.h"
 #include "core/train/checkpoint.h"
 #include "core/train/lr.h"
 #include "core/train/metrics.h"
@@ -43,7 +42,7 @@ static engine_batch engine_view(const batch *b, const void *columns[2])
 /* ---- what is there already ------------------------------------------------------------------------------------- */
 static int remove_earlier(const char *output)
 {
-    static const char *const ours[] = {"checkpoints", "model", "metrics.jsonl", "config.ini"};
+    static const char *const ours[] = {"checkpoints", "model", "adapter", "metrics.jsonl", "config.ini"};
     int r = CO_OK;
     for (size_t i = 0; i < sizeof ours / sizeof *ours && r == CO_OK; i++) {
         char *path = fs_join(output, ours[i]);
@@ -79,7 +78,7 @@ static int find_start(sft *s)
         return r;
     }
     if (must) return FAIL(CO_E_CONFIG, "'%s' holds no checkpoint to resume from", s->output);
-    if (has(s->output, "model") || (has(s->output, "metrics.jsonl") && !has(s->output, "config.ini")))
+    if (has(s->output, "model") || has(s->output, "adapter") || (has(s->output, "metrics.jsonl") && !has(s->output, "config.ini")))
         return FAIL(CO_E_CONFIG, "'%s' holds an earlier run's files and no checkpoint: choose another [run] output, or --overwrite", s->output);
     /* A run that ended before its first checkpoint begins again, if it is the same run. */
     return has(s->output, "metrics.jsonl") ? checkpoint_check_config(s->output, 0, s->r->config) : CO_OK;
@@ -195,19 +194,6 @@ static int loop(sft *s)
     return r == CO_END ? CO_OK : r;
 }
 
-static int gather(void *ctx, uint32_t param, int64_t first, int64_t n, float *out) { return engine_gather(ctx, param, first, n, out); }
-
-static int write_model(sft *s)
-{
-    char *dir = fs_join(s->output, "model");
-    const params_export_args a = {.dir = dir, .table = s->r->table, .read = gather, .ctx = s->r->engine, .config = s->r->hf,
-                                  .tokenizer_dir = s->r->o.tokenizer.path[0] ? s->r->o.tokenizer.path : s->r->o.model.path, .dtype = CO_F32};
-    int r = dir ? params_export(&a) : CO_E_NOMEM;
-    if (r == CO_OK) progress_note("model written to %s", dir);
-    mem_free(dir);
-    return r;
-}
-
 static int write_config(sft *s)
 {
     char *text = config_print(s->r->config), *path = fs_join(s->output, "config.ini");
@@ -248,7 +234,7 @@ int sft_run(run *r, const sft_flags *f)
         progress_close();
     }
     if (e == CO_OK) sum_up(&s);
-    if (e == CO_OK && s.done == s.total && r->o.run.save_model) e = write_model(&s);
+    if (e == CO_OK && s.done == s.total && r->o.run.save_model) e = run_write_result(r);
     metrics_close(s.log);
     return e;
 }

@@ -13,6 +13,7 @@
 
 static const char help[] =
     "usage: coati-generate --model DIR [OPTIONS]\n"
+    "  --adapter DIR         LoRA in PEFT's layout over the model; given several times, each of them answers in turn\n"
     "  --prompt TEXT         one prompt; \"\" is BOS alone\n"
     "  --prompts FILE        a prompt a line\n"
     "  --chat                prompts from standard input, answered one by one\n"
@@ -26,13 +27,18 @@ static const char help[] =
     "  --threads N           (every core)\n"
     "  --batch N             prompts at once (8)\n"
     "  --json                one JSON object a prompt and line: prompt, text, ids, logprobs, finish\n"
+    "                        (with --adapter also adapter)\n"
     "  -v, -q, --help, --version\n";
+
+enum { MAX_ADAPTERS = 16 };
 
 typedef struct args {
     const char *model, *prompt, *prompts, *templ, *backend, *threads;
     int64_t max_new, batch;
     sample_opts sample;
     int json, chat;
+    const char *adapters[MAX_ADAPTERS];
+    size_t n_adapters;
 } args;
 
 typedef struct output {
@@ -85,7 +91,7 @@ static int stream(void *ctx, generate_job *j, int32_t id)
     return CO_OK;
 }
 
-static int print_json(output *o, const char *prompt, const generate_job *j)
+static int print_json(output *o, const char *adapter, const char *prompt, const generate_job *j)
 {
     json_text t = {0};
     char *text;
@@ -94,7 +100,13 @@ static int print_json(output *o, const char *prompt, const generate_job *j)
     if (s) return s;
     char *terminated = arena_strndup(o->arena, text, n);
     if (!terminated) return CO_E_NOMEM;
-    json_text_put(&t, "{\"prompt\":");
+    json_text_put(&t, "{");
+    if (adapter) {
+        json_text_put(&t, "\"adapter\":");
+        json_text_string(&t, adapter);
+        json_text_put(&t, ",");
+    }
+    json_text_put(&t, "\"prompt\":");
     json_text_string(&t, prompt);
     json_text_put(&t, ",\"text\":");
     json_text_string(&t, terminated);
@@ -118,7 +130,7 @@ static int print_text(output *o, const generate_job *j)
     return s;
 }
 
-static int answer(const args *a, output *o, const data_template *t, char **prompts, size_t n)
+static int answer_with(const args *a, output *o, const data_template *t, const char *adapter, char **prompts, size_t n)
 {
     generate_job *jobs = mem_calloc(n ? n : 1, sizeof *jobs);
     int s = jobs ? CO_OK : CO_E_NOMEM;
@@ -132,9 +144,21 @@ static int answer(const args *a, output *o, const data_template *t, char **promp
     o->n_rest = 0;
     if (s == CO_OK) s = generate(o->g, jobs, n, &a->sample);
     if (s == CO_OK && streaming) fwrite(o->rest, 1, o->n_rest, stdout), fputc('\n', stdout);
-    for (size_t i = 0; i < n && s == CO_OK && !streaming; i++) s = a->json ? print_json(o, prompts[i], &jobs[i]) : print_text(o, &jobs[i]);
+    for (size_t i = 0; i < n && s == CO_OK && !streaming; i++) s = a->json ? print_json(o, adapter, prompts[i], &jobs[i]) : print_text(o, &jobs[i]);
     fflush(stdout);
     mem_free(jobs);
+    return s;
+}
+
+static int answer(const args *a, output *o, const data_template *t, char **prompts, size_t n)
+{
+    if (a->n_adapters == 0) return answer_with(a, o, t, NULL, prompts, n);
+    int s = CO_OK;
+    for (size_t i = 0; i < a->n_adapters && s == CO_OK; i++) {
+        if (a->n_adapters > 1) s = generator_use_adapter(o->g, i);
+        if (s == CO_OK && a->n_adapters > 1 && !a->json) printf("[%s]\n", a->adapters[i]);
+        if (s == CO_OK) s = answer_with(a, o, t, a->adapters[i], prompts, n);
+    }
     return s;
 }
 
@@ -214,7 +238,10 @@ static int parse(int argc, char **argv, args *a)
         case THREADS: a->threads = optarg; break;
         case BATCH: s = number("--batch", optarg, 1, 4096, &v), a->batch = (int64_t)v; break;
         case JSON: a->json = 1; break;
-        case ADAPTER: return FAIL(CO_E_UNSUPPORTED, "--adapter is not offered by this version");
+        case ADAPTER:
+            if (a->n_adapters == MAX_ADAPTERS) return FAIL(CO_E_CONFIG, "--adapter: at most %d", MAX_ADAPTERS);
+            a->adapters[a->n_adapters++] = optarg;
+            break;
         case 'v': log_level_set(CO_LOG_DEBUG); break;
         case 'q': log_level_set(CO_LOG_ERROR); break;
         case 'h': case HELP: fputs(help, stdout); exit(0);
@@ -236,7 +263,8 @@ int main(int argc, char **argv)
     data_template *t = NULL;
     int s = parse(argc, argv, &a);
     if (s == CO_OK && a.templ && strcmp(a.templ, "none") != 0) s = template_open(a.templ, NULL, &t);
-    if (s == CO_OK) s = generator_open(&(generator_args){.model_dir = a.model, .backend = a.backend, .threads = a.threads, .slots = a.prompts ? a.batch : 1}, &o.g);
+    if (s == CO_OK) s = generator_open(&(generator_args){.model_dir = a.model, .backend = a.backend, .threads = a.threads, .slots = a.prompts ? a.batch : 1,
+                                                           .adapters = a.adapters, .n_adapters = a.n_adapters}, &o.g);
     if (s == CO_OK) {
         o.t = generator_tokenizer(o.g);
         o.arena = arena_new(1 << 16);
