@@ -2,16 +2,18 @@
 #include "core/base/error.h"
 #include "core/base/fs.h"
 #include "core/base/memory.h"
+#include "core/train/tensorboard.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <math.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-struct metrics { int fd; char *path; };
+struct metrics { int fd; char *path; tensorboard *events; };
 
 /* Length of the whole lines that belong to steps up to keep_step. */
 static size_t keep_length(const char *text, size_t n, int64_t keep_step)
@@ -27,7 +29,7 @@ static size_t keep_length(const char *text, size_t n, int64_t keep_step)
     return at;
 }
 
-int metrics_open(const char *output, int64_t keep_step, metrics **out)
+int metrics_open(const char *output, int64_t keep_step, int events, metrics **out)
 {
     metrics *m = mem_alloc(sizeof *m, 0);
     if (!m) return CO_E_NOMEM;
@@ -47,6 +49,7 @@ int metrics_open(const char *output, int64_t keep_step, metrics **out)
         if (m->fd < 0 || ftruncate(m->fd, (off_t)keep) != 0 || lseek(m->fd, 0, SEEK_END) < 0)
             r = FAIL(CO_E_IO, "cannot open '%s': %s", m->path, strerror(errno));
     }
+    if (r == CO_OK && events) r = tensorboard_open(output, keep_step, &m->events);
     if (r) metrics_close(m);
     else *out = m;
     return r;
@@ -56,39 +59,67 @@ void metrics_close(metrics *m)
 {
     if (!m) return;
     if (m->fd >= 0) close(m->fd);
+    tensorboard_close(m->events);
     mem_free(m->path);
     mem_free(m);
 }
 
-/* 17 digits: two runs that agree to the bit write the same text. */
-static size_t number(char *to, size_t cap, const char *key, double v)
+/* One step's line, and the same numbers as events. */
+typedef struct line { char text[2048]; size_t n; metrics *m; } line;
+
+static void begin(line *l, metrics *m, int64_t step)
 {
-    const int n = isfinite(v) ? snprintf(to, cap, ",\"%s\":%.17g", key, v) : snprintf(to, cap, ",\"%s\":null", key);
-    return n > 0 ? (size_t)n : 0;
+    l->m = m;
+    l->n = (size_t)snprintf(l->text, sizeof l->text, "{\"step\":%" PRId64, step);
+    tensorboard_begin(m->events, step);
+}
+
+static void put(line *l, const char *key, double value, const char *fmt, ...)
+{
+    va_list ap;
+    va_start(ap, fmt);
+    l->n += (size_t)snprintf(l->text + l->n, sizeof l->text - l->n, ",\"%s\":", key);
+    l->n += (size_t)vsnprintf(l->text + l->n, sizeof l->text - l->n, fmt, ap);
+    va_end(ap);
+    tensorboard_add(l->m->events, key, value);
+}
+
+/* 17 digits: two runs that agree to the bit write the same text. */
+static void put_number(line *l, const char *key, double v) { put(l, key, v, isfinite(v) ? "%.17g" : "null", v); }
+static void put_count(line *l, const char *key, int64_t v) { put(l, key, (double)v, "%" PRId64, v); }
+
+static int end(line *l)
+{
+    l->n += (size_t)snprintf(l->text + l->n, sizeof l->text - l->n, "}\n");
+    const int r = fs_write_all(l->m->fd, l->m->path, l->text, l->n);
+    return r ? r : tensorboard_end(l->m->events);
 }
 
 int metrics_train(metrics *m, const metrics_step *s)
 {
-    char line[1024];
-    size_t n = (size_t)snprintf(line, sizeof line, "{\"step\":%" PRId64, s->step);
-    n += number(line + n, sizeof line - n, "epoch", s->epoch);
-    n += number(line + n, sizeof line - n, "loss", s->loss);
-    n += number(line + n, sizeof line - n, "lr", s->lr);
-    n += number(line + n, sizeof line - n, "grad_norm", s->grad_norm);
-    n += (size_t)snprintf(line + n, sizeof line - n, ",\"tokens\":%" PRId64 ",\"samples\":%" PRId64, s->tokens, s->samples);
-    n += (size_t)snprintf(line + n, sizeof line - n, ",\"tokens_per_s\":%.1f,\"step_s\":%.6f", s->tokens_per_s, s->step_s);
-    n += (size_t)snprintf(line + n, sizeof line - n, ",\"mem_device_bytes\":%" PRIu64 ",\"mem_host_bytes\":%" PRIu64 "}\n",
-                          s->mem_device_bytes, s->mem_host_bytes);
-    return fs_write_all(m->fd, m->path, line, n);
+    line l;
+    begin(&l, m, s->step);
+    put_number(&l, "epoch", s->epoch);
+    put_number(&l, "loss", s->loss);
+    put_number(&l, "lr", s->lr);
+    put_number(&l, "grad_norm", s->grad_norm);
+    put_count(&l, "tokens", s->tokens);
+    put_count(&l, "samples", s->samples);
+    put(&l, "tokens_per_s", s->tokens_per_s, "%.1f", s->tokens_per_s);
+    put(&l, "step_s", s->step_s, "%.6f", s->step_s);
+    put_count(&l, "mem_device_bytes", (int64_t)s->mem_device_bytes);
+    put_count(&l, "mem_host_bytes", (int64_t)s->mem_host_bytes);
+    return end(&l);
 }
 
 int metrics_eval(metrics *m, int64_t step, double epoch, double loss, int64_t tokens, int64_t samples)
 {
-    char line[512];
-    size_t n = (size_t)snprintf(line, sizeof line, "{\"step\":%" PRId64, step);
-    n += number(line + n, sizeof line - n, "epoch", epoch);
-    n += number(line + n, sizeof line - n, "eval_loss", loss);
-    n += number(line + n, sizeof line - n, "eval_perplexity", exp(loss));
-    n += (size_t)snprintf(line + n, sizeof line - n, ",\"eval_tokens\":%" PRId64 ",\"eval_samples\":%" PRId64 "}\n", tokens, samples);
-    return fs_write_all(m->fd, m->path, line, n);
+    line l;
+    begin(&l, m, step);
+    put_number(&l, "epoch", epoch);
+    put_number(&l, "eval_loss", loss);
+    put_number(&l, "eval_perplexity", exp(loss));
+    put_count(&l, "eval_tokens", tokens);
+    put_count(&l, "eval_samples", samples);
+    return end(&l);
 }

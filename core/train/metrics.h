@@ -1,12 +1,12 @@
-/* metrics.h: metrics.jsonl, one line an object, on disk when the call returns. */
+/* metrics.h: metrics.jsonl, one line an object, on disk when the call returns; the same as TensorBoard events. */
 #ifndef CORE_TRAIN_METRICS_H
 #define CORE_TRAIN_METRICS_H
 #include <stdint.h>
 
 typedef struct metrics metrics;
 /* Opens output/metrics.jsonl for appending; lines of steps after `keep_step` (of a run that went on past the
- * checkpoint it is resumed from) are cut off first, and a half line at the end. */
-int metrics_open(const char *output, int64_t keep_step, metrics **out);
+ * checkpoint it is resumed from) are cut off first, and a half line at the end. events: write TensorBoard's files too. */
+int metrics_open(const char *output, int64_t keep_step, int events, metrics **out);
 void metrics_close(metrics *m);
 
 typedef struct metrics_step {

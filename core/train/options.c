@@ -78,7 +78,8 @@ static const co_opt checkpoint_rows[] = {
     ROW(checkpoint_opts, resume, "resume", CO_OPT_ENUM, "auto", 0, 0, resumes, "auto: go on from the newest checkpoint if there is one"), CO_OPT_END};
 static const co_opt log_rows[] = {
     ROW(log_opts, every, "every", CO_OPT_INT, "1", 1, 1e15, NULL, "steps between lines of metrics.jsonl"),
-    ROW(log_opts, progress, "progress", CO_OPT_ENUM, "auto", 0, 0, progresses, "a bar on a terminal, plain lines elsewhere"), CO_OPT_END};
+    ROW(log_opts, progress, "progress", CO_OPT_ENUM, "auto", 0, 0, progresses, "a bar on a terminal, plain lines elsewhere"),
+    ROW(log_opts, tensorboard, "tensorboard", CO_OPT_BOOL, "1", 0, 0, NULL, "the metrics as TensorBoard events too"), CO_OPT_END};
 static const co_opt plugins_rows[] = {ROW(plugins_opts, path, "path", CO_OPT_STR, "", 0, 0, NULL, "extra folders, colon-separated"), CO_OPT_END};
 
 const char *options_schedule_name(int32_t name) { return schedules[name]; }

@@ -42,7 +42,11 @@ static engine_batch engine_view(const batch *b, const void *columns[2])
 /* ---- what is there already ------------------------------------------------------------------------------------- */
 static int remove_earlier(const char *output)
 {
+<<<<<<< HEAD
     static const char *const ours[] = {"checkpoints", "model", "adapter", "metrics.jsonl", "config.ini"};
+=======
+    static const char *const ours[] = {"checkpoints", "model", "metrics.jsonl", "config.ini", "tensorboard", "report.html"};
+>>>>>>> e1b0e8b (Write the metrics as TensorBoard events)
     int r = CO_OK;
     for (size_t i = 0; i < sizeof ours / sizeof *ours && r == CO_OK; i++) {
         char *path = fs_join(output, ours[i]);
@@ -226,7 +230,7 @@ int sft_run(run *r, const sft_flags *f)
     if (e == CO_OK && f->overwrite) e = remove_earlier(s.output);
     if (e == CO_OK) e = fs_mkdirs(s.output);
     if (e == CO_OK) e = write_config(&s);
-    if (e == CO_OK) e = metrics_open(s.output, s.done, &s.log);
+    if (e == CO_OK) e = metrics_open(s.output, s.done, r->o.log.tensorboard, &s.log);
     if (e == CO_OK) {
         progress_open(r->o.log.progress);
         e = loop(&s);

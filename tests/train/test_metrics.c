@@ -30,7 +30,7 @@ static void put(const char *text)
 static void reopen(int64_t keep)
 {
     metrics *m = NULL;
-    CHECK_MSG(metrics_open(root, keep, &m) == CO_OK, "%s", error_message());
+    CHECK_MSG(metrics_open(root, keep, 0, &m) == CO_OK, "%s", error_message());
     metrics_close(m);
 }
 
@@ -53,7 +53,7 @@ static void test_a_step_line(void)
                             .grad_norm = 0.1, .tokens_per_s = 4321.06, .step_s = 0.2856, .mem_device_bytes = 5000000000, .mem_host_bytes = 1};
     metrics *m = NULL;
     char v[64];
-    CHECK(metrics_open(root, 0, &m) == CO_OK);
+    CHECK(metrics_open(root, 0, 0, &m) == CO_OK);
     CHECK(metrics_train(m, &s) == CO_OK);
     char *text = content(); /* on disk when the call returns */
     for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) CHECK_MSG(value(text, keys[i], v, sizeof v)[0], "no key %s in %s", keys[i], text);
@@ -76,7 +76,7 @@ static void test_no_number(void)
     const metrics_step s = {.step = 1, .loss = NAN, .grad_norm = INFINITY, .lr = -INFINITY};
     metrics *m = NULL;
     char v[64];
-    CHECK(metrics_open(root, 0, &m) == CO_OK);
+    CHECK(metrics_open(root, 0, 0, &m) == CO_OK);
     CHECK(metrics_train(m, &s) == CO_OK);
     metrics_close(m);
     char *text = content();
@@ -92,7 +92,7 @@ static void test_an_evaluation_line(void)
 {
     metrics *m = NULL;
     char v[64];
-    CHECK(metrics_open(root, 0, &m) == CO_OK);
+    CHECK(metrics_open(root, 0, 0, &m) == CO_OK);
     CHECK(metrics_eval(m, 12, 0.5, 2, 300, 4) == CO_OK);
     metrics_close(m);
     char *text = content();
@@ -112,7 +112,7 @@ static void test_going_on_from_an_earlier_step(void)
     reopen(2);
     expect("{\"step\":1,\"loss\":4}\n{\"step\":2,\"loss\":3}\n{\"step\":2,\"eval_loss\":3}\n");
     metrics *m = NULL;
-    CHECK(metrics_open(root, 2, &m) == CO_OK);
+    CHECK(metrics_open(root, 2, 0, &m) == CO_OK);
     CHECK(metrics_eval(m, 3, 1, 0, 1, 1) == CO_OK);
     metrics_close(m);
     char *text = content();
@@ -142,7 +142,7 @@ static void test_output_that_cannot_be(void)
     CHECK_HAS(error_message(), "/proc/nowhere/metrics.jsonl");
     for (int n = 1; n <= 2; n++) {
         mem_fail_after(n);
-        CHECK(metrics_open(root, 0, &m) == CO_E_NOMEM && m == NULL);
+        CHECK(metrics_open(root, 0, 0, &m) == CO_E_NOMEM && m == NULL);
     }
     mem_fail_after(0);
 }
