@@ -42,11 +42,7 @@ static engine_batch engine_view(const batch *b, const void *columns[2])
 /* ---- what is there already ------------------------------------------------------------------------------------- */
 static int remove_earlier(const char *output)
 {
-<<<<<<< HEAD
-    static const char *const ours[] = {"checkpoints", "model", "adapter", "metrics.jsonl", "config.ini"};
-=======
-    static const char *const ours[] = {"checkpoints", "model", "metrics.jsonl", "config.ini", "tensorboard", "report.html"};
->>>>>>> e1b0e8b (Write the metrics as TensorBoard events)
+    static const char *const ours[] = {"checkpoints", "model", "adapter", "metrics.jsonl", "config.ini", "tensorboard", "report.html"};
     int r = CO_OK;
     for (size_t i = 0; i < sizeof ours / sizeof *ours && r == CO_OK; i++) {
         char *path = fs_join(output, ours[i]);
