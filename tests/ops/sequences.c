@@ -103,6 +103,31 @@ static void dropout_mask(const device *d)
     kase_free(&a);
 }
 
+/* A zero-filled co_classifier is the plain case: target 0 counts. An ignore_index above 0 takes that target out. */
+static void ignored_targets(const device *d)
+{
+    static const struct { int variant; int32_t ignore_index; } cases[] = {{1, 0}, {9, 2}, {10, -100}};
+    static const int all[] = {60};
+    for (int c = 0; c < 3; c++) {
+        lives l;
+        kase k;
+        int64_t zeros = 0, ignored = 0;
+        lives_set(&l, 1, all);
+        CHECK(kase_make(&k, CO_OP_TOKEN_LOGPROB, &l, cases[c].variant));
+        CHECK(((const co_classifier *)(const void *)k.attrs)->ignore_index == cases[c].ignore_index);
+        for (int64_t t = 0; t < k.in[2].n; t += 4) k.in[2].v[t] = 0;
+        kase_run(d, &k);
+        for (int64_t t = 0; t < k.in[2].n; t++) {
+            const int out = cases[c].ignore_index > 0 && (int32_t)k.in[2].v[t] == cases[c].ignore_index;
+            zeros += k.in[2].v[t] == 0;
+            ignored += out;
+            CHECK_MSG((k.out[0].v[t] == 0) == out, "%s: target %g with ignore_index %d", d->name, k.in[2].v[t], cases[c].ignore_index);
+        }
+        CHECK(zeros > 0 && (ignored > 0) == (cases[c].ignore_index > 0));
+        kase_free(&k);
+    }
+}
+
 /* Helpers over flat buffers, against the reference's. */
 static void flat(const device *ref, const device *d)
 {
@@ -168,6 +193,7 @@ int main(void)
         for (int v = 0; v < 10; v++) cached_equals_whole(&d[i], v);
         dropout_mask(&d[i]);
     }
+    for (int i = 0; i < 2; i++) ignored_targets(&d[i]);
     flat(&d[0], &d[1]);
     device_close(&d[1]);
     device_close(&d[0]);

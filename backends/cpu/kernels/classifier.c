@@ -102,7 +102,8 @@ typedef struct classifier {
 
 static void run(const cpu_step *s, const classifier *k)
 {
-    const co_classifier *a = cpu_attrs(s);
+    co_classifier rule = *(const co_classifier *)cpu_attrs(s);
+    const co_classifier *const a = &rule;
     const int64_t tokens = k->h->rows, d = k->h->cols, vocab = k->w->rows;
     const int32_t *target = view_ids(k->targets);
     const int64_t capacity = s->values[s->op->in[0]].shape.ne[0];
@@ -113,6 +114,7 @@ static void run(const cpu_step *s, const classifier *k)
     const cpu_blas *blas = &s->c->blas;
     int add = k->dw && k->dw->p ? k->dw->add : 0;
 
+    if (rule.inv_temperature == 0) rule.inv_temperature = 1;
     for (int64_t t = 0; t < tokens; t++) {
         if (k->logp) k->logp[t] = 0;
         if (k->lse) k->lse[t] = 0;
@@ -121,7 +123,7 @@ static void run(const cpu_step *s, const classifier *k)
     for (int64_t t = 0; t < tokens;) {
         int64_t n = 0;
         for (; t < tokens && n < rows; t++) {
-            if (target[t] < 0 || target[t] == a->ignore_index || target[t] >= vocab) continue;
+            if (target[t] < 0 || (target[t] > 0 && target[t] == a->ignore_index) || target[t] >= vocab) continue;
             memcpy(h + n * d, k->h->p + t * k->h->stride, (size_t)d * sizeof(float));
             which[n++] = (int32_t)t;
         }

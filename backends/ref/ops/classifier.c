@@ -2,7 +2,7 @@
  *   logp = z_target - lse, lse = log sum_v exp(z_v)
  *   da_v = dlogp ([v = target] - exp(z_v - lse)) inv_temperature cap'(a_v)
  *   dh = sum_v da_v w_v, dw_v = sum_t da_tv h_t
- * Targets below 0, equal to ignore_index or not in the vocabulary give logp = lse = 0 and no gradient. */
+ * Targets below 0, equal to an ignore_index above 0, or not in the vocabulary give logp = lse = 0 and no gradient. */
 #include "ops.h"
 #include <math.h>
 
@@ -23,7 +23,7 @@ static double logit(const rule *r, double a) { return r->inv_t * (r->cap > 0 ? r
 static double slope(const rule *r, double a) { return r->inv_t * (r->cap > 0 ? 1 - pow(tanh(a / r->cap), 2) : 1); }
 static int counts(const rule *r, int32_t target, int64_t vocab)
 {
-    return target >= 0 && target != r->ignore && target < vocab;
+    return target >= 0 && (target == 0 || target != r->ignore) && target < vocab;
 }
 static double log_sum_exp(const rule *r, const ref_view *h, int64_t t, const ref_view *w)
 {

@@ -38,7 +38,7 @@ typedef struct co_classifier { /* token_logprob; zero-filled is the plain case *
     uint32_t struct_size;
     float inv_temperature; /* 0: 1 */
     float softcap;         /* 0: none; else softcap*tanh(logits/softcap) */
-    int32_t ignore_index;  /* targets below 0 are always ignored; logprob and gradient 0 */
+    int32_t ignore_index;  /* above 0: that target too is ignored, as those below 0 always are; logprob and gradient 0 */
 } co_classifier;
 
 typedef struct co_graph_ops { /* every op has a derivative or says it has none (core/graph/ops.def) */
