@@ -1,6 +1,7 @@
 /* backend.c: the CPU as a backend: memory, no real streams, plans run line by line. */
 #include "cpu.h"
 #include "flat.h"
+#include "memory.h"
 #include <string.h>
 #include <unistd.h>
 
@@ -36,10 +37,11 @@ static void cpu_close(void *self)
 
 static int cpu_memory(void *self, size_t *free_bytes, size_t *total_bytes)
 {
-    const long page = sysconf(_SC_PAGESIZE), avail = sysconf(_SC_AVPHYS_PAGES), all = sysconf(_SC_PHYS_PAGES);
+    const size_t page = (size_t)sysconf(_SC_PAGESIZE);
     (void)self;
-    *free_bytes = (size_t)avail * (size_t)page;
-    *total_bytes = (size_t)all * (size_t)page;
+    if (memory_free("", free_bytes, total_bytes)) return CO_OK;
+    *free_bytes = (size_t)sysconf(_SC_AVPHYS_PAGES) * page;
+    *total_bytes = (size_t)sysconf(_SC_PHYS_PAGES) * page;
     return CO_OK;
 }
 
