@@ -34,11 +34,11 @@ void progress_close(void)
     log_hook(NULL, NULL);
 }
 
-void progress_step(int64_t step, int64_t total, const metrics_step *m, double step_s)
+void progress_step(int64_t step, int64_t total, const metrics_step *m, double step_s, int logged)
 {
     char line[400], bar[32] = "";
     const int64_t left = (int64_t)((double)(total - step) * step_s);
-    if (now.mode == PROGRESS_OFF) return;
+    if (now.mode == PROGRESS_OFF || (now.mode == PROGRESS_PLAIN && !logged)) return;
     if (now.mode == PROGRESS_BAR) {
         const int full = total ? (int)(20 * step / total) : 20;
         for (int i = 0; i < 20; i++) bar[i] = i < full ? '#' : '.';

@@ -184,8 +184,9 @@ static int loop(sft *s)
         m.mem_host_bytes = getrusage(RUSAGE_SELF, &usage) == 0 ? (uint64_t)usage.ru_maxrss * 1024 : 0;
         if (s->done == begin + 1) s->first_loss = m.loss;
         s->last_loss = m.loss;
-        if (s->done % o->log.every == 0 || s->done == s->total) r = metrics_train(s->log, &m);
-        progress_step(s->done, s->total, &m, (now() - started) / (double)(s->done - begin));
+        const int logged = s->done % o->log.every == 0 || s->done == s->total;
+        if (logged) r = metrics_train(s->log, &m);
+        progress_step(s->done, s->total, &m, (now() - started) / (double)(s->done - begin), logged);
         const int epoch_end = b->epoch >= before + 1 - 1e-9 && fabs(b->epoch - round(b->epoch)) < 1e-9;
         const int due = o->eval.every > 0 ? s->done % o->eval.every == 0 : epoch_end;
         if (r == CO_OK && s->r->eval.loader && (due || s->done == s->total)) r = evaluate(s, m.epoch);
