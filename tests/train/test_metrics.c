@@ -138,7 +138,7 @@ static void test_a_half_line(void)
 static void test_output_that_cannot_be(void)
 {
     metrics *m = NULL;
-    CHECK(metrics_open("/proc/nowhere", 0, &m) == CO_E_IO && m == NULL);
+    CHECK(metrics_open("/proc/nowhere", 0, 0, &m) == CO_E_IO && m == NULL);
     CHECK_HAS(error_message(), "/proc/nowhere/metrics.jsonl");
     for (int n = 1; n <= 2; n++) {
         mem_fail_after(n);
