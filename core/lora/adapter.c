@@ -16,7 +16,7 @@ static enum part take_apart(const char *tensor, char *module, size_t cap)
 {
     static const struct { const char *end; enum part part; } ends[] = {
         {".lora_A.weight", PART_A}, {".lora_B.weight", PART_B}, {".lora_A.default.weight", PART_A},
-        {".lora_B.default.weight", PART_B}, {".bias", PART_BIAS}};
+        {".lora_B.default.weight", PART_B}, {".base_layer.bias", PART_BIAS}, {".bias", PART_BIAS}};
     const size_t skip = strncmp(tensor, ADAPTER_PREFIX, strlen(ADAPTER_PREFIX)) == 0 ? strlen(ADAPTER_PREFIX) : 0;
     const size_t len = strlen(tensor + skip);
     for (size_t i = 0; i < sizeof ends / sizeof *ends; i++) {

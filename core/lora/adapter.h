@@ -1,5 +1,6 @@
 /* adapter.h: an adapter directory in PEFT's layout: adapter_config.json and adapter_model.safetensors, whose tensors are
- * called base_model.model.<module>.lora_A.weight [rank, in], .lora_B.weight [out, rank], and .bias. [main] */
+ * called base_model.model.<module>.lora_A.weight [rank, in], .lora_B.weight [out, rank], and .bias; the bias of an adapted
+ * module is called <module>.base_layer.bias. [main] */
 #ifndef CORE_LORA_ADAPTER_H
 #define CORE_LORA_ADAPTER_H
 #include "core/lora/lora.h"

@@ -48,7 +48,8 @@ static int refuse(json_reader *j, int token, const char *key)
 static int one_key(json_reader *j, adapter *a, const char *key, int token)
 {
     static const char *const refused[] = {"use_dora", "rank_pattern", "alpha_pattern", "modules_to_save", "megatron_config",
-                                          "layer_replication", "target_parameters", "trainable_token_indices", "use_qalora", "lora_bias"};
+                                          "layer_replication", "target_parameters", "trainable_token_indices", "use_qalora", "lora_bias",
+                                          "use_bdlora", "alora_invocation_tokens", "arrow_config", "kasa_config", "monteclora_config"};
     int64_t rank;
     if (strcmp(key, "peft_type") == 0)
         return token == JSON_STRING && strcmp(j->str, "LORA") == 0 ? CO_OK : json_fail(j, "peft_type: only LORA is offered");

@@ -10,6 +10,18 @@
 /* PEFT saves what it trained: A, B, and biases by its mode. That is exactly what is trainable here. */
 static int is_written(const param_table *t, uint32_t slot) { return t->slots[slot].owner == slot && t->slots[slot].trainable; }
 
+/* What PEFT calls a parameter: its wrapper keeps an adapted module as base_layer, and so its bias. */
+static void tensor_name(const adapter_write_args *a, uint32_t slot, char *buf, size_t cap)
+{
+    uint32_t n = 0;
+    const co_param_slot *s = &a->table->slots[slot];
+    const lora_target *t = lora_targets(a->lora, &n);
+    int adapted = 0;
+    for (uint32_t i = 0; i < n; i++) adapted |= t[i].unit == (uint32_t)param_unit_kind(a->table, s->unit) && t[i].bias == s->index;
+    const size_t len = strlen(s->name), end = adapted ? strlen(".bias") : 0;
+    snprintf(buf, cap, ADAPTER_PREFIX "%.*s%s", (int)(len - end), s->name, adapted ? ".base_layer.bias" : "");
+}
+
 static int write_weights(const adapter_write_args *a, const char *tmp)
 {
     const param_table *t = a->table;
@@ -22,7 +34,7 @@ static int write_weights(const adapter_write_args *a, const char *tmp)
     if (w && writing == CO_OK) writing = st_write_meta(w, "format", "pt");
     for (uint32_t i = 0; w && i < t->n_params && writing == CO_OK; i++) {
         if (!is_written(t, i)) continue;
-        snprintf(name, sizeof name, ADAPTER_PREFIX "%s", t->slots[i].name);
+        tensor_name(a, i, name, sizeof name);
         writing = st_write_declare(w, name, CO_F32, t->slots[i].shape.ndim, t->slots[i].shape.ne);
     }
     for (uint32_t i = 0; i < t->n_params && r == CO_OK; i++) /* all reads happen, so that ranks stay in step */

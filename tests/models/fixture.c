@@ -36,7 +36,24 @@ static int write_param(void *ctx, uint32_t param, int64_t first, int64_t n, cons
 
 int fixture_reload(fixture *f)
 {
-    return params_load(f->table, f->weights, f->config, 0, write_param, f->engine, NULL);
+    int r = params_load(f->table, f->weights, f->config, 0, write_param, f->engine, NULL);
+    return r == CO_OK && f->lora ? adapter_load(f->adapter, f->lora, f->table, write_param, f->engine) : r;
+}
+
+/* The model's table, or that of the model with its adapter. */
+static int open_table(const fixture_args *a, fixture *f)
+{
+    int r = param_table_build(f->model, f->model_self, CO_F32, &f->table);
+    if (r || !a->adapter) return r;
+    if ((r = adapter_open(a->adapter, &f->adapter))) return r;
+    if ((r = adapter_check(f->adapter, f->table, a->dir))) return r;
+    param_table_free(f->table);
+    f->table = NULL;
+    lora_spec spec = *adapter_spec(f->adapter);
+    spec.dropout = a->lora_dropout;
+    if ((r = lora_open(host_services(f->host), f->model, f->model_self, &spec, &f->lora))) return r;
+    if ((r = param_table_build(lora_model(f->lora), f->lora, CO_F32, &f->table))) return r;
+    return lora_freeze(f->lora, f->table);
 }
 
 static int open_all(const fixture_args *a, fixture *f)
@@ -74,11 +91,11 @@ static int open_all(const fixture_args *a, fixture *f)
     if ((r = f->model->open(h, opts, hf_config_meta(f->config), &f->model_self))) return r;
     mem_free(opts);
     if ((r = st_open_dir(a->dir, &f->weights))) return r;
-    if ((r = param_table_build(f->model, f->model_self, CO_F32, &f->table))) return r;
+    if ((r = open_table(a, f))) return r;
     static const engine_column columns[] = {{"labels", CO_I32, CO_ROWS_TOKENS}, {"mask", CO_F32, CO_ROWS_TOKENS}};
     const engine_args e = {
-        .host = h, .backend = f->backend, .backend_self = f->backend_self, .model = f->model,
-        .model_self = f->model_self, .params = f->table, .strategy = f->strategy, .strategy_opts = f->strategy_opts,
+        .host = h, .backend = f->backend, .backend_self = f->backend_self, .model = f->lora ? lora_model(f->lora) : f->model,
+        .model_self = f->lora ? (void *)f->lora : f->model_self, .params = f->table, .strategy = f->strategy, .strategy_opts = f->strategy_opts,
         .comm = f->comm, .comm_self = f->comm_self, .optim = f->optim, .optim_self = f->optim_self, .loss = f->loss,
         .loss_self = f->loss_self, .columns = columns, .n_columns = 2, .max_tokens = a->max_tokens,
         .max_seqs = a->max_seqs, .slots = a->slots, .slot_len = a->slot_len, .pass_tokens = a->pass_tokens,
@@ -102,6 +119,8 @@ void fixture_close(fixture *f)
     engine_close(f->engine);
     param_table_free(f->table);
     st_close(f->weights);
+    lora_close(f->lora);
+    adapter_close(f->adapter);
     if (f->model_self) f->model->close(f->model_self);
     hf_config_close(f->config);
     mem_free(f->strategy_opts);

@@ -3,6 +3,7 @@
 #define TESTS_MODELS_FIXTURE_H
 #include "core/graph/engine.h"
 #include "core/host/host.h"
+#include "core/lora/adapter.h"
 #include "core/params/hf_config.h"
 #include "core/params/safetensors.h"
 
@@ -18,6 +19,8 @@ typedef struct fixture {
     const co_loss_vt *loss;
     void *backend_self, *model_self, *comm_self, *optim_self, *loss_self;
     void *strategy_opts;
+    adapter *adapter;
+    lora *lora;
     param_table *table;
     engine *engine;
 } fixture;
@@ -28,6 +31,8 @@ typedef struct fixture_args {
     int64_t slots, slot_len, pass_tokens, pass_rows;  /* generation */
     int checkpoint_blocks;
     const char *weight_decay;                         /* NULL: "0" */
+    const char *adapter;                              /* NULL, or a directory in PEFT's layout */
+    double lora_dropout;
 } fixture_args;
 
 /* Prints the error and returns it; everything opened so far is closed by fixture_close. */
