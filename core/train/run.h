@@ -55,6 +55,7 @@ void run_close_data(run_dataset *d);
 int run_write_result(run *r);
 /* The memory table of --plan. Free with mem_free. */
 char *run_plan_text(const run *r);
+int run_write_report(const run *r); /* report.html, from metrics.jsonl and the run */
 /* CO_E_NOMEM with the table and advice if the plan is above what the backend has free. */
 int run_check_memory(const run *r);
 #endif

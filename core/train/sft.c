@@ -236,6 +236,7 @@ int sft_run(run *r, const sft_flags *f)
     }
     if (e == CO_OK) sum_up(&s);
     if (e == CO_OK && s.done == s.total && r->o.run.save_model) e = run_write_result(r);
+    if (e == CO_OK) e = run_write_report(r);
     metrics_close(s.log);
     return e;
 }

@@ -34,4 +34,7 @@ check "about a fifth is held out" [ "$held" -gt 4 -a "$held" -lt 24 ]
 check "split and [dataset.eval]" exits 2 "use one of them" "$run" train.ini dataset.split=0.8 dataset.eval.path=all.jsonl
 check "split of nonsense" exits 2 "between 0 and 1" "$run" train.ini dataset.split=95
 check "split of [dataset.eval]" exits 2 "only [dataset] is split" "$run" train.ini dataset.eval.path=all.jsonl dataset.eval.split=0.5
+loss=$(grep -o "\"loss\":[0-9.]*" split/metrics.jsonl | tail -n 1 | cut -d: -f2)
+check "report.html holds the last loss" grep -qF "<b>$(printf %.4f "$loss")</b><span>last loss" split/report.html
+check "and the records held out" grep -q "held-out records</td><td>$held of" split/report.html
 finish
