@@ -23,6 +23,8 @@ int config_has_section(const config *c, const char *section);
  * only if no table has it. stride: sizeof(co_opt) as the table's author knew it. `owner` names the table in
  * messages and listings ("core", "strategy/naive"). */
 int config_bind(config *c, const char *section, const co_opt *table, size_t stride, const char *owner, void *out);
+/* Keys, types, offsets, ranges and defaults of a plugin's table; CO_E_ABI or CO_E_CONFIG with what is wrong. */
+int config_check_table(const co_opt *table, size_t stride, size_t opts_size, const char *section);
 /* After all binds: error for each unknown section or key, with the nearest known one and file:line. */
 int config_finish(config *c);
 /* The effective configuration as an INI file that can be run again (paths absolute), sections and keys in

@@ -11,13 +11,13 @@ host *host_new(const char *search);
 void host_free(host *h); /* deinit in reverse load order */
 void host_seed(host *h, uint64_t seed);
 const co_host *host_services(host *h); /* what plugins are handed */
-/* Finds feature `name` of `kind`: already loaded, in the index, or coati-<kind>-<name>.so in each folder. The
- * error lists every path tried, and what is installed of that kind. */
+/* Finds feature `name` of `kind`: already loaded, in a folder's plugins.index, or coati-<kind>-<name>.so. The error lists every path tried, and what is installed of that kind. */
 int host_feature(host *h, co_kind kind, const char *name, const co_feature **out);
 /* The plugin a loaded feature came from (its opt_stride is needed by config_bind). */
 const co_plugin *host_plugin_of(const host *h, const co_feature *f);
 int host_load_file(host *h, const char *path); /* one shared object by path: coati-validate, tests */
-/* Opens every plugin found, for listings and [model] arch = auto; a bad one is reported to `bad` and passed over. */
+/* Opens every plugin found (of a kind: by index and file name), for listings and [model] arch = auto; a bad one is reported
+ * to `bad` and passed over. CO_OK or CO_E_NOMEM. */
 int host_load_all(host *h, int kind_or_0, void (*bad)(void *ctx, const char *path, const char *why), void *ctx);
 size_t host_count(const host *h);
 const co_feature *host_at(const host *h, size_t i); /* sorted by kind, then name */

@@ -29,6 +29,14 @@ struct host {
     size_t n_plugins, cap_plugins;
 };
 
+/* What a folder offers: plugins.index ("kind name file" a line, # starts a comment; a file with several features has
+ * several lines), then files called coati-<kind>-<name>.so. A folder that is not there offers nothing; CO_E_ABI names the
+ * line of a bad index. */
+typedef struct search_row { uint32_t kind; char *name, *file; } search_row; /* kind 0: the file's name says no known kind */
+typedef struct search_list { search_row *rows; size_t n, cap; } search_list;
+int search_folder(const char *dir, search_list *out);
+void search_free(search_list *l);
+
 /* Checks a plugin's every claim and registers its features; path for messages. */
 int host_adopt(host *h, const co_plugin *p, const char *path);
 

@@ -4,6 +4,7 @@
 #include "core/base/fs.h"
 #include "core/base/log.h"
 #include "core/base/memory.h"
+#include "core/config/config.h"
 #include <dlfcn.h>
 #include <string.h>
 
@@ -20,8 +21,8 @@ static int check_magic(const co_magic *m, const char *path)
         return FAIL(CO_E_ABI, "%s: built for %u-bit pointers, this is %zu-bit", path, m->pointer_size * 8u, sizeof(void *) * 8);
     if (m->max_dims != CO_MAX_DIMS)
         return FAIL(CO_E_ABI, "%s: built for tensors of %u dimensions, this has %d", path, m->max_dims, CO_MAX_DIMS);
-    if (m->opt_stride < offsetof(co_opt, help) + sizeof(char *))
-        return FAIL(CO_E_ABI, "%s: its option rows have %u bytes, at least %zu are expected", path, m->opt_stride,
+    if (m->opt_stride < offsetof(co_opt, help) + sizeof(char *) || m->opt_stride % _Alignof(co_opt))
+        return FAIL(CO_E_ABI, "%s: its option rows have %u bytes, at least %zu are expected and a multiple of 8", path, m->opt_stride,
                     offsetof(co_opt, help) + sizeof(char *));
     return CO_OK;
 }
@@ -44,6 +45,11 @@ static int add_feature(host *h, const co_plugin *p, const co_feature *f, const c
     if (!f->vt) return FAIL(CO_E_ABI, "%s: %s '%s' has no table of functions", path, k->name, f->name);
     const loaded_feature *twin = find(h, f->kind, f->name);
     if (twin) return FAIL(CO_E_ABI, "%s: %s '%s' is already there, from %s: remove one of them", path, k->name, f->name, twin->path);
+    if (f->opts && config_check_table(f->opts, p->magic.opt_stride, f->opts_size, k->name) != CO_OK) {
+        char why[1024];
+        error_take(why, sizeof why);
+        return FAIL(CO_E_ABI, "%s: %s '%s': %s", path, k->name, f->name, why);
+    }
     uint32_t size;
     memcpy(&size, f->vt, sizeof size);
     void *vt = mem_alloc(k->size, 16);
@@ -95,9 +101,9 @@ int host_adopt(host *h, const co_plugin *p, const char *given_path)
     if (!path) return CO_E_NOMEM;
     const size_t before = h->n_features;
     for (const co_feature *const *f = p->features; *f && r == CO_OK; f++) r = add_feature(h, p, *f, path);
-    if (r == CO_OK && p->init && p->init(&h->services) != CO_OK) {
-        const char *why = error_message();
-        r = FAIL(CO_E_ABI, "%s: its start-up failed: %.900s", path, why[0] ? why : "no reason given");
+    if (r == CO_OK && p->init) {
+        (void)FAIL(CO_OK, "no reason given"); /* an older message would be another's */
+        if (p->init(&h->services) != CO_OK) r = FAIL(CO_E_ABI, "%s: its start-up failed: %.900s", path, error_message());
     }
     if (r) {
         while (h->n_features > before) mem_free(h->features[--h->n_features].vt);

@@ -2,6 +2,7 @@
 #include "core/host/host_impl.h"
 #include "core/base/error.h"
 #include "core/base/fs.h"
+#include "core/base/log.h"
 #include "core/base/memory.h"
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,45 +11,59 @@
 
 void host_services_init(host *h); /* services.c */
 
-static void add_folders(host *h, const char *list)
+static int add_folders(host *h, const char *list)
 {
     for (const char *p = list; p && *p;) {
         const size_t n = strcspn(p, ":");
         if (n) {
             char **bigger = mem_grow(h->folders, h->n_folders, h->n_folders + 1, sizeof *bigger);
-            char *dir = mem_printf("%.*s", (int)n, p);
-            if (!bigger || !dir) return;
+            if (!bigger) return CO_E_NOMEM;
             h->folders = bigger;
-            h->folders[h->n_folders++] = dir;
+            h->folders[h->n_folders] = mem_printf("%.*s", (int)n, p);
+            if (!h->folders[h->n_folders]) return CO_E_NOMEM;
+            h->n_folders++;
         }
         p += n + (p[n] == ':');
     }
+    return CO_OK;
+}
+
+/* Beside the running program: ../lib/coati/1. */
+static int add_installed(host *h)
+{
+    static const char *const lib[] = {"lib", "lib/x86_64-linux-gnu", "lib/aarch64-linux-gnu", "lib64"};
+    char self[4096];
+    const ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
+    if (n <= 0) return CO_OK;
+    self[n] = 0;
+    char *bin = fs_dirname(self), *root = bin ? fs_dirname(bin) : NULL;
+    int r = root ? CO_OK : CO_E_NOMEM;
+    for (size_t i = 0; i < sizeof lib / sizeof *lib && r == CO_OK; i++) {
+        char *dir = mem_printf("%s/%s/coati/%u", root, lib[i], CO_ABI_MAJOR);
+        r = !dir ? CO_E_NOMEM : fs_is_dir(dir) ? add_folders(h, dir) : CO_OK;
+        mem_free(dir);
+    }
+    mem_free(root);
+    mem_free(bin);
+    return r;
 }
 
 host *host_new(const char *search)
 {
-    char self[4096];
     host *h = mem_alloc(sizeof *h, 16);
     if (!h) return NULL;
     host_services_init(h);
-    add_folders(h, search);
-    add_folders(h, getenv("COATI_PLUGIN_PATH"));
-    const ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
-    if (n > 0) {
-        self[n] = 0;
-        char *bin = fs_dirname(self), *root = bin ? fs_dirname(bin) : NULL;
-        static const char *const lib[] = {"lib", "lib/x86_64-linux-gnu", "lib/aarch64-linux-gnu", "lib64"};
-        for (size_t i = 0; root && i < sizeof lib / sizeof *lib; i++) {
-            char *dir = mem_printf("%s/%s/coati/%u", root, lib[i], CO_ABI_MAJOR);
-            if (dir && fs_is_dir(dir)) add_folders(h, dir);
-            mem_free(dir);
-        }
-        mem_free(root);
-        mem_free(bin);
+    int r = add_folders(h, search);
+    if (r == CO_OK) r = add_folders(h, getenv("COATI_PLUGIN_PATH"));
+    if (r == CO_OK) r = add_installed(h);
+    for (const co_entry_fn *e = static_plugins; *e && r == CO_OK; e++) {
+        const int s = host_adopt(h, (*e)(), "(built in)");
+        if (s == CO_E_NOMEM) r = s;
+        else if (s) log_line(CO_LOG_ERROR, "host", "%s", error_message());
     }
-    for (const co_entry_fn *e = static_plugins; *e; e++)
-        if (host_adopt(h, (*e)(), "(built in)") != CO_OK) fprintf(stderr, "coati: error: %s\n", error_message());
-    return h;
+    if (r == CO_OK) return h;
+    host_free(h);
+    return NULL;
 }
 
 void host_free(host *h)
@@ -88,81 +103,85 @@ static loaded_feature *entry_of(const host *h, const co_feature *f)
     return NULL;
 }
 
-/* Names of one kind: what is loaded, and files in the folders. */
+/* Names of one kind: what is loaded, and what the folders offer. */
 static void list_names(const host *h, co_kind kind, char *buf, size_t cap)
 {
     size_t at = 0;
-    char prefix[64];
-    const int n = snprintf(prefix, sizeof prefix, "coati-%s-", kind_name(kind));
     buf[0] = 0;
     for (size_t i = 0; i < h->n_features; i++)
         if (h->features[i].feature->kind == kind && at < cap)
             at += (size_t)snprintf(buf + at, cap - at, "%s%s", at ? ", " : "", h->features[i].feature->name);
     for (size_t d = 0; d < h->n_folders; d++) {
-        char **names;
-        size_t count;
-        if (fs_list(h->folders[d], &names, &count) != CO_OK) continue;
-        for (size_t i = 0; i < count; i++) {
-            const size_t len = strlen(names[i]);
-            if (strncmp(names[i], prefix, (size_t)n) != 0 || len < (size_t)n + 4 || strcmp(names[i] + len - 3, ".so") != 0) continue;
-            char name[128];
-            snprintf(name, sizeof name, "%.*s", (int)(len - (size_t)n - 3), names[i] + n);
-            if (!lookup(h, kind, name) && at < cap) at += (size_t)snprintf(buf + at, cap - at, "%s%s", at ? ", " : "", name);
-        }
-        fs_free_list(names, count);
+        search_list l;
+        if (search_folder(h->folders[d], &l) != CO_OK) continue;
+        for (size_t i = 0; i < l.n; i++)
+            if (l.rows[i].kind == kind && !lookup(h, kind, l.rows[i].name) && at < cap)
+                at += (size_t)snprintf(buf + at, cap - at, "%s%s", at ? ", " : "", l.rows[i].name);
+        search_free(&l);
     }
+}
+
+/* Loads the file of `dir` that offers the feature, if there is one: *out stays NULL if not. */
+static int load_from(host *h, const char *dir, co_kind kind, const char *name, loaded_feature **out)
+{
+    search_list l;
+    int r = search_folder(dir, &l);
+    for (size_t i = 0; i < l.n && r == CO_OK && !*out; i++) {
+        if (l.rows[i].kind != kind || strcmp(l.rows[i].name, name) != 0) continue;
+        char *path = fs_join(dir, l.rows[i].file);
+        r = path ? host_load_file(h, path) : CO_E_NOMEM;
+        if (r == CO_OK) *out = lookup(h, kind, name);
+        if (r == CO_OK && !*out) r = FAIL(CO_E_ABI, "%s: loads, but offers no %s '%s'", path, kind_name(kind), name);
+        mem_free(path);
+    }
+    search_free(&l);
+    return r;
 }
 
 int host_feature(host *h, co_kind kind, const char *name, const co_feature **out)
 {
     loaded_feature *f = lookup(h, kind, name);
-    char tried[1200] = "";
+    char there[400], tried[1200] = "";
     size_t at = 0;
-    for (const char *p = name; *p; p++)
-        if (*p == '/') return FAIL(CO_E_CONFIG, "'%s' is not the name of a %s", name, kind_name(kind));
+    if (strchr(name, '/')) return FAIL(CO_E_CONFIG, "'%s' is not the name of a %s", name, kind_name(kind));
     for (size_t d = 0; !f && d < h->n_folders; d++) {
-        char *path = mem_printf("%s/coati-%s-%s.so", h->folders[d], kind_name(kind), name);
-        if (!path) return CO_E_NOMEM;
-        if (at < sizeof tried) at += (size_t)snprintf(tried + at, sizeof tried - at, "%s%s", at ? ", " : "", path);
-        if (fs_is_file(path)) {
-            int r = host_load_file(h, path);
-            f = r == CO_OK ? lookup(h, kind, name) : NULL;
-            if (r == CO_OK && !f) r = FAIL(CO_E_ABI, "%s: loads, but offers no %s '%s'", path, kind_name(kind), name);
-            if (r) {
-                mem_free(path);
-                return r;
-            }
-        }
-        mem_free(path);
+        int r = load_from(h, h->folders[d], kind, name, &f);
+        if (r) return r;
+        if (at < sizeof tried)
+            at += (size_t)snprintf(tried + at, sizeof tried - at, "%s%s/coati-%s-%s.so", at ? ", " : "", h->folders[d], kind_name(kind), name);
     }
-    if (f) {
-        *out = f->feature;
-        return CO_OK;
-    }
-    char there[400];
+    if (f) return *out = f->feature, CO_OK;
     list_names(h, kind, there, sizeof there);
     return FAIL(CO_E_CONFIG, "no %s plugin \"%s\" found; installed: %s; tried: %s", kind_name(kind), name,
                 there[0] ? there : "none", at ? tried : "no folder (set [plugins] path or COATI_PLUGIN_PATH)");
 }
 
+/* A file of the same name in an earlier folder comes first, as in host_feature. */
+static int is_loaded(const host *h, const char *file)
+{
+    for (size_t k = 0; k < h->n_plugins; k++)
+        if (strcmp(fs_basename(h->plugins[k].path), file) == 0) return 1;
+    return 0;
+}
+
 int host_load_all(host *h, int kind, void (*bad)(void *ctx, const char *path, const char *why), void *ctx)
 {
-    char prefix[64] = "coati-";
-    if (kind) snprintf(prefix, sizeof prefix, "coati-%s-", kind_name((co_kind)kind));
     for (size_t d = 0; d < h->n_folders; d++) {
-        char **names;
-        size_t count;
-        if (fs_list(h->folders[d], &names, &count) != CO_OK) continue;
-        for (size_t i = 0; i < count; i++) {
-            const size_t len = strlen(names[i]);
-            if (strncmp(names[i], prefix, strlen(prefix)) != 0 || len < 4 || strcmp(names[i] + len - 3, ".so") != 0) continue;
-            char *path = fs_join(h->folders[d], names[i]);
-            int known = 0;
-            for (size_t k = 0; path && k < h->n_plugins; k++) known |= strcmp(fs_basename(h->plugins[k].path), names[i]) == 0;
-            if (path && !known && host_load_file(h, path) != CO_OK && bad) bad(ctx, path, error_message());
+        search_list l;
+        int r = search_folder(h->folders[d], &l);
+        if (r == CO_E_NOMEM) return r;
+        if (r && bad) bad(ctx, h->folders[d], error_message());
+        for (size_t i = 0; i < l.n && r != CO_E_NOMEM; i++) {
+            int seen = is_loaded(h, l.rows[i].file);
+            for (size_t k = 0; k < i; k++) seen |= strcmp(l.rows[k].file, l.rows[i].file) == 0;
+            if (seen || (kind && l.rows[i].kind != (uint32_t)kind)) continue;
+            char *path = fs_join(h->folders[d], l.rows[i].file);
+            r = path ? host_load_file(h, path) : CO_E_NOMEM;
+            if (r && r != CO_E_NOMEM && bad) bad(ctx, path, error_message());
             mem_free(path);
         }
-        fs_free_list(names, count);
+        search_free(&l);
+        if (r == CO_E_NOMEM) return r;
     }
     return CO_OK;
 }

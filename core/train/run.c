@@ -85,7 +85,8 @@ static int choose_model(run *r, const co_feature **out)
     char there[400] = "";
     size_t at = 0;
     if (strcmp(r->o.model.arch, "auto") != 0) return host_feature(r->host, CO_KIND_MODEL, r->o.model.arch, out);
-    (void)host_load_all(r->host, CO_KIND_MODEL, on_bad_plugin, NULL);
+    int s = host_load_all(r->host, CO_KIND_MODEL, on_bad_plugin, NULL);
+    if (s) return s;
     for (size_t i = 0; i < host_count(r->host); i++) {
         const co_feature *f = host_at(r->host, i);
         const co_model_vt *vt = host_model(r->host, f);

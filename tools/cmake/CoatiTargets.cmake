@@ -23,16 +23,21 @@ function(coati_flags target)
   target_compile_definitions(${target} PRIVATE _GNU_SOURCE)
 endfunction()
 
-# coati_add_plugin(kind name sources…): coati-<kind>-<name>.so, or an object library when plugins are static.
-# Further properties go to target coati_<kind>_<name>.
+# coati_add_plugin(kind name sources… [FEATURES kind/name…]): coati-<kind>-<name>.so, or an object library when plugins are
+# static. FEATURES: what else the file offers, for plugins.index. Further properties go to target coati_<kind>_<name>.
 function(coati_add_plugin kind name)
+  cmake_parse_arguments(PLUGIN "" "" "FEATURES" ${ARGN})
   set(target coati_${kind}_${name})
+  foreach(feature ${kind}/${name} ${PLUGIN_FEATURES})
+    string(REPLACE "/" " " row ${feature})
+    set_property(GLOBAL APPEND_STRING PROPERTY COATI_PLUGIN_INDEX "${row} coati-${kind}-${name}.so\n")
+  endforeach()
   if(COATI_STATIC_PLUGINS)
-    add_library(${target} OBJECT ${ARGN})
+    add_library(${target} OBJECT ${PLUGIN_UNPARSED_ARGUMENTS})
     target_compile_definitions(${target} PRIVATE CO_STATIC_PLUGIN=${kind}_${name})
     set_property(GLOBAL APPEND PROPERTY COATI_STATIC_LIST ${kind}_${name})
   else()
-    add_library(${target} MODULE ${ARGN})
+    add_library(${target} MODULE ${PLUGIN_UNPARSED_ARGUMENTS})
     set_target_properties(${target} PROPERTIES
       PREFIX "" OUTPUT_NAME coati-${kind}-${name} LIBRARY_OUTPUT_DIRECTORY ${COATI_PLUGIN_DIR})
     target_link_options(${target} PRIVATE -Wl,-z,defs)
@@ -86,4 +91,14 @@ function(coati_finish_static_plugins)
   string(APPEND text "    0};\n")
   file(GENERATE OUTPUT ${CMAKE_BINARY_DIR}/static_plugins.c CONTENT "${text}")
   target_sources(coati_core PRIVATE ${CMAKE_BINARY_DIR}/static_plugins.c)
+endfunction()
+
+# Called last: which file offers what, beside the plugins, in the build and when installed.
+function(coati_write_plugin_index)
+  if(COATI_STATIC_PLUGINS)
+    return()
+  endif()
+  get_property(rows GLOBAL PROPERTY COATI_PLUGIN_INDEX)
+  file(GENERATE OUTPUT ${COATI_PLUGIN_DIR}/plugins.index CONTENT "# kind name file\n${rows}")
+  install(FILES ${COATI_PLUGIN_DIR}/plugins.index DESTINATION ${CMAKE_INSTALL_LIBDIR}/coati/1)
 endfunction()
