@@ -33,10 +33,10 @@ static int use(const co_backend_vt *vt, const co_host *h, uint8_t dtype)
     int r = vt->open(h, opts, &self);
     if (r) return r;
     r = vt->workspace(self, &plan, &bytes);
-    if (!r) r = vt->alloc(self, CO_MEM_HOST, bytes + 4096, &memory);
+    if (!r) r = vt->alloc(self, CO_MEM_DEVICE, bytes + 4096, &memory);
     if (!r) r = vt->prepare(self, &plan, &compiled);
     if (compiled) vt->discard(self, compiled);
-    vt->free(self, CO_MEM_HOST, memory);
+    vt->free(self, CO_MEM_DEVICE, memory);
     vt->close(self);
     return r;
 }

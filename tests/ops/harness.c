@@ -116,6 +116,7 @@ static void transfer(unsigned char *at, const arg *a, uint8_t dtype, int write)
 }
 
 #define GUARD 64
+#define SCRATCH_POISONED ((size_t)1 << 20)
 typedef struct layout {
     co_plan_value values[16];
     uint32_t in[8], out[8], n;
@@ -135,14 +136,31 @@ static uint32_t lay(layout *l, const arg *a, uint8_t dtype, uint32_t slot)
     return l->n++;
 }
 
+/* The batch where the backend's kernels read it, arrays too. */
+static int live_on_device(const device *d, const lives *l, co_live **out)
+{
+    lives copy = *l;
+    void *p = NULL;
+    int r = d->vt->alloc(d->self, CO_MEM_DEVICE, sizeof *l, &p);
+    if (r) return r;
+    lives *there = p; /* only its addresses are used */
+    copy.live.seq_start = there->seq_start;
+    copy.live.cache_slot = there->slot;
+    copy.live.past_len = there->past;
+    copy.live.seq_key = l->live.seq_key ? there->key : NULL;
+    *out = p;
+    return d->vt->copy(d->self, p, &copy, sizeof copy, NULL);
+}
+
 int kase_run(const device *d, kase *k)
 {
     layout l = {.n = 0};
     co_tensor grads[8] = {{0}};
     uint8_t accumulate[8] = {0};
     void *compiled = NULL, *scratch = NULL, *buf = NULL;
-    unsigned char *want = NULL;
-    size_t scratch_bytes = 0;
+    co_live *live = NULL;
+    unsigned char *want = NULL, *staged = NULL; /* staged: what is at `buf`, then the ends of what is at `scratch` */
+    size_t scratch_bytes = 0, begin = 0; /* begin: bytes of scratch that are poisoned, from its start */
     char why[128] = "";
     for (uint32_t i = 0; i < k->n_in; i++) l.in[i] = k->in[i].used ? lay(&l, &k->in[i], d->dtype, 0) : CO_NONE;
     for (uint32_t i = 0; i < k->n_out; i++) {
@@ -156,51 +174,60 @@ int kase_run(const device *d, kase *k)
     int r = d->vt->supports(d->self, &plan, 0, why, sizeof why);
     CHECK_MSG(r == CO_OK, "%s: %s on %s: %s", k->label, op_text(k->op), d->name, why);
     if (!r) r = d->vt->workspace(d->self, &plan, &scratch_bytes);
-    if (!r) r = d->vt->alloc(d->self, CO_MEM_HOST, l.bytes + 256, &buf);
-    if (!r) r = d->vt->alloc(d->self, CO_MEM_HOST, scratch_bytes + 256, &scratch);
+    if (!r) r = d->vt->alloc(d->self, CO_MEM_DEVICE, l.bytes + 256, &buf);
+    if (!r) r = d->vt->alloc(d->self, CO_MEM_DEVICE, scratch_bytes + 256, &scratch);
+    if (!r) r = live_on_device(d, k->batch, &live);
     if (!r) r = d->vt->prepare(d->self, &plan, &compiled);
+    begin = scratch_bytes < SCRATCH_POISONED ? scratch_bytes : SCRATCH_POISONED;
+    staged = malloc(l.bytes + 512 + begin);
     want = malloc(l.bytes + 256);
-    if (r || !want) goto out;
+    if (r || !want || !staged) goto out;
 
-    memset(buf, 0xFF, l.bytes + 256);
-    memset(scratch, 0xFF, scratch_bytes + 256);
-    unsigned char *base = buf;
+    memset(staged, 0xFF, l.bytes + 512 + begin);
     for (uint32_t i = 0; i < k->n_in; i++)
-        if (k->in[i].used) transfer(base + l.values[l.in[i]].offset, &k->in[i], d->dtype, 1);
+        if (k->in[i].used) transfer(staged + l.values[l.in[i]].offset, &k->in[i], d->dtype, 1);
     for (uint32_t i = 0; i < k->n_out; i++) {
         if (!k->out[i].grad || !k->out[i].used) continue;
-        grads[i].data = base + l.values[l.out[i]].offset;
+        grads[i].data = (unsigned char *)buf + l.values[l.out[i]].offset;
         accumulate[i] = k->out[i].accumulate;
-        if (accumulate[i]) transfer(grads[i].data, &k->out[i], d->dtype, 1);
+        if (accumulate[i]) transfer(staged + l.values[l.out[i]].offset, &k->out[i], d->dtype, 1);
     }
-    memcpy(want, base, l.bytes + 256);
+    memcpy(want, staged, l.bytes + 256);
+    r = d->vt->copy(d->self, buf, staged, l.bytes + 256, NULL);
+    if (!r) r = d->vt->copy(d->self, scratch, staged + l.bytes + 256, begin, NULL);
+    if (!r) r = d->vt->copy(d->self, (char *)scratch + scratch_bytes, staged + l.bytes + 256, 256, NULL);
     const co_binding b = {.struct_size = sizeof b, .grads = grads, .accumulate = accumulate, .host_live = &k->batch->live,
-                          .dev_live = &k->batch->live,
+                          .dev_live = live,
                           .base = {[CO_REGION_WORK] = buf, [CO_REGION_SCRATCH] = scratch}};
-    r = d->vt->run(d->self, compiled, &b, NULL);
+    if (!r) r = d->vt->run(d->self, compiled, &b, NULL);
+    if (!r) r = d->vt->stream_sync(d->self, NULL);
+    if (!r) r = d->vt->copy(d->self, staged, buf, l.bytes + 256, NULL);
+    if (!r) r = d->vt->copy(d->self, staged + l.bytes + 256, (char *)scratch + scratch_bytes, 256, NULL);
     if (!r) r = d->vt->stream_sync(d->self, NULL);
     if (r) goto out;
     for (uint32_t i = 0; i < k->n_out; i++) { /* what may have changed is taken over, the rest compared */
         if (!k->out[i].used) continue;
-        transfer(base + l.values[l.out[i]].offset, &k->out[i], d->dtype, 0);
+        transfer(staged + l.values[l.out[i]].offset, &k->out[i], d->dtype, 0);
         transfer(want + l.values[l.out[i]].offset, &k->out[i], d->dtype, 1);
     }
     for (uint32_t i = 0; i < k->n_in; i++) {
         if (!k->in[i].written) continue;
-        transfer(base + l.values[l.in[i]].offset, &k->in[i], d->dtype, 0);
+        transfer(staged + l.values[l.in[i]].offset, &k->in[i], d->dtype, 0);
         transfer(want + l.values[l.in[i]].offset, &k->in[i], d->dtype, 1);
     }
-    CHECK_MSG(memcmp(base, want, l.bytes + 256) == 0, "%s: %s on %s wrote outside its outputs", k->label, op_text(k->op),
+    CHECK_MSG(memcmp(staged, want, l.bytes + 256) == 0, "%s: %s on %s wrote outside its outputs", k->label, op_text(k->op),
               d->name);
     int clean = 1;
-    for (size_t i = 0; i < 256; i++) clean &= ((unsigned char *)scratch)[scratch_bytes + i] == 0xFF;
+    for (size_t i = 0; i < 256; i++) clean &= staged[l.bytes + 256 + i] == 0xFF;
     CHECK_MSG(clean, "%s: %s on %s wrote past its scratch of %zu bytes", k->label, op_text(k->op), d->name, scratch_bytes);
 out:
     CHECK_MSG(r == CO_OK, "%s: %s on %s: %d %s", k->label, op_text(k->op), d->name, r, error_message());
     if (compiled) d->vt->discard(d->self, compiled);
-    d->vt->free(d->self, CO_MEM_HOST, scratch);
-    d->vt->free(d->self, CO_MEM_HOST, buf);
+    d->vt->free(d->self, CO_MEM_DEVICE, live);
+    d->vt->free(d->self, CO_MEM_DEVICE, scratch);
+    d->vt->free(d->self, CO_MEM_DEVICE, buf);
     free(want);
+    free(staged);
     return r;
 }
 
