@@ -17,7 +17,7 @@ for e in *; do
 done
 
 # 2. Plugins see <coati/…> and their own folder; core sees core/ and <coati/…>.
-plugin_dirs=(backends strategies models datasets plugins/losses plugins/optimizers plugins/tokenizers)
+plugin_dirs=(backends strategies models datasets plugins/losses plugins/optimizers plugins/tokenizers plugins/template)
 while IFS=: read -r file line path; do
   [ -n "$file" ] || continue
   own=$(dirname "$file" | cut -d/ -f1-2) # backends/cpu, plugins/losses; models
