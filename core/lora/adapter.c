@@ -49,7 +49,7 @@ static int listed(const char *list, const char *name)
     return 0;
 }
 
-static int add_target(char **list, const char *name)
+int adapter_add_target(char **list, const char *name)
 {
     if (listed(*list, name)) return CO_OK;
     char *longer = mem_printf("%s%s%s", *list ? *list : "", *list ? "," : "", name);
@@ -88,7 +88,7 @@ static int take_tensor(adapter *a, const st_tensor *t)
     if (t->ndim != 2 || t->ne[part == PART_A ? 0 : 1] != a->spec.rank)
         return FAIL(CO_E_FORMAT, "%s: tensor \"%s\" is not of rank %lld, which %s says (\"r\")", t->file, t->name, (long long)a->spec.rank,
                     ADAPTER_CONFIG);
-    return add_target(&a->targets, target_name(module));
+    return adapter_add_target(&a->targets, target_name(module));
 }
 
 int adapter_open(const char *dir, adapter **out)
@@ -124,28 +124,6 @@ void adapter_close(adapter *a)
 const char *adapter_dir(const adapter *a) { return a->dir; }
 const lora_spec *adapter_spec(const adapter *a) { return &a->spec; }
 
-int adapter_common_spec(adapter *const *list, size_t n, lora_spec *out, char **text)
-{
-    *text = NULL;
-    *out = list[0]->spec;
-    int r = CO_OK;
-    for (size_t i = 0; i < n && r == CO_OK; i++) {
-        const char *p = list[i]->targets;
-        if (n > 1 && list[i]->has_bias)
-            r = FAIL(CO_E_UNSUPPORTED, "%s: an adapter with biases can only be used alone, not beside others", list[i]->dir);
-        while (r == CO_OK && *p) {
-            char *one = mem_printf("%.*s", (int)strcspn(p, ","), p);
-            r = one ? add_target(text, one) : CO_E_NOMEM;
-            mem_free(one);
-            p += strcspn(p, ",");
-            p += *p == ',';
-        }
-        if (list[i]->spec.rank > out->rank) *out = list[i]->spec;
-    }
-    out->targets = *text;
-    return r;
-}
-
 /* The base's parameter "<module>.weight" or ".bias", whose file may carry or lack a prefix. */
 static uint32_t find_base(const param_table *t, const char *module, const char *end)
 {
@@ -179,6 +157,10 @@ int adapter_check(const adapter *a, const param_table *t, const char *base_name)
         if (want != got)
             return FAIL(CO_E_FORMAT, "%s: tensor \"%s\" is for a layer %lld wide, that of %s is %lld wide: the adapter is for another model",
                         x->file, x->name, (long long)got, base_name, (long long)want);
+        const int64_t width = w->ne[0] < w->ne[1] ? w->ne[0] : w->ne[1];
+        if (part == PART_A && a->spec.rank > width)
+            return FAIL(CO_E_FORMAT, "%s: tensor \"%s\": rank %lld is above the layer's width, %lld: such adapters are not used here", x->file, x->name,
+                        (long long)a->spec.rank, (long long)width);
     }
     return CO_OK;
 }

@@ -16,11 +16,12 @@ void adapter_close(adapter *a); /* NULL is fine */
 const char *adapter_dir(const adapter *a);
 /* What lora_open needs to hold this adapter. Strings live as long as the adapter. */
 const lora_spec *adapter_spec(const adapter *a);
-/* One specification that holds all of them in turn: largest rank, all targets. CO_E_UNSUPPORTED if several carry biases.
- * `text`: where the targets are kept, free with mem_free. */
-int adapter_common_spec(adapter *const *list, size_t n, lora_spec *out, char **text);
 /* Holds every tensor against the base model's table: CO_E_FORMAT names the first that does not fit. */
 int adapter_check(const adapter *a, const param_table *base, const char *base_name);
+/* The model wrapped so that it holds each of the adapters in turn: the largest rank, all targets. Checks each against the base
+ * first. CO_E_FORMAT names the adapter and what does not fit; CO_E_UNSUPPORTED if several carry biases. */
+int adapter_wrap(const co_host *h, const co_model_vt *vt, void *model, const param_table *base, const char *base_name, adapter *const *list,
+                 size_t n, lora **out);
 /* Writes A, B and biases of a wrapped model's table; what the adapter lacks becomes zero. A smaller rank is padded, another
  * scale goes into B. */
 int adapter_load(const adapter *a, const lora *l, const param_table *t, params_write_fn write, void *ctx);

@@ -45,6 +45,17 @@ static int refuse(json_reader *j, int token, const char *key)
     return json_fail(j, "\"%s\" is not offered: the adapter would give other results here", key);
 }
 
+/* Some ways to start change the base too (PiSSA subtracts A and B from it): such an adapter is no difference to the stored base. */
+static int start(json_reader *j, int token)
+{
+    static const char *const fine[] = {"gaussian", "eva", "orthogonal"};
+    if (token == JSON_TRUE || token == JSON_FALSE || token == JSON_NULL) return CO_OK;
+    for (size_t i = 0; token == JSON_STRING && i < sizeof fine / sizeof *fine; i++)
+        if (strcmp(j->str, fine[i]) == 0) return CO_OK;
+    if (token != JSON_STRING) return json_fail(j, "init_lora_weights: expected true, false or a name");
+    return json_fail(j, "init_lora_weights: \"%.40s\" is not offered: it changes the base model too", j->str);
+}
+
 static int one_key(json_reader *j, adapter *a, const char *key, int token)
 {
     static const char *const refused[] = {"use_dora", "rank_pattern", "alpha_pattern", "modules_to_save", "megatron_config",
@@ -62,6 +73,7 @@ static int one_key(json_reader *j, adapter *a, const char *key, int token)
     if (strcmp(key, "lora_dropout") == 0) return number(j, token, &a->spec.dropout);
     if (strcmp(key, "use_rslora") == 0) return flag(j, token, &a->spec.rslora);
     if (strcmp(key, "bias") == 0) return bias_mode(j, token, &a->spec.bias);
+    if (strcmp(key, "init_lora_weights") == 0) return start(j, token);
     for (size_t i = 0; i < sizeof refused / sizeof *refused; i++)
         if (strcmp(key, refused[i]) == 0) return refuse(j, token, refused[i]);
     return json_skip(j, token);

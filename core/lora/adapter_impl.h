@@ -1,4 +1,4 @@
-/* adapter_impl.h: an opened adapter; shared by adapter.c and adapter_config.c. */
+/* adapter_impl.h: an opened adapter; shared by adapter.c, adapter_config.c and adapter_wrap.c. */
 #ifndef CORE_LORA_ADAPTER_IMPL_H
 #define CORE_LORA_ADAPTER_IMPL_H
 #include "core/lora/adapter.h"
@@ -15,6 +15,8 @@ struct adapter {
     int has_bias;
 };
 
+/* Puts a name into a comma-separated list that lacks it. */
+int adapter_add_target(char **list, const char *name);
 /* Fills a->spec but for its targets. */
 int adapter_read_config(adapter *a, const char *path);
 #endif

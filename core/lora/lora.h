@@ -15,6 +15,7 @@ typedef struct lora_spec {
     int64_t rank;
     double alpha, dropout;
     int32_t rslora, bias; /* bias: lora_bias */
+    int32_t wide;         /* the rank may be above a layer's width: room for adapters of several ranks */
     /* "all-linear", or comma-separated names as PEFT's target_modules: "q_proj" matches every module whose path is
      * that or ends in ".q_proj". The output head is never a target. */
     const char *targets;

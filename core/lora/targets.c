@@ -123,7 +123,7 @@ static int keep_wanted(lora *l)
         const lora_target t = l->targets[i];
         if (!wanted(l->target_text, t.module)) continue;
         const int64_t width = t.in < t.out ? t.in : t.out;
-        if (l->spec.rank > width)
+        if (l->spec.rank > width && !l->spec.wide)
             return FAIL(CO_E_CONFIG, "[lora] rank = %lld is above the width of %s, %lld to %lld: at most %lld can be used",
                         (long long)l->spec.rank, t.module, (long long)t.in, (long long)t.out, (long long)width);
         l->targets[n++] = t;

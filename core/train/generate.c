@@ -22,7 +22,6 @@ struct generator {
     void *backend_self, *comm_self, *model_self, *strategy_opts;
     adapter **adapters;
     size_t n_adapters;
-    char *targets; /* of all adapters */
     lora *lora;
     param_table *table;
     engine *engine;
@@ -63,10 +62,9 @@ static int open_model(generator *g, const char *dir)
     return r == CO_OK ? param_table_build(g->model, g->model_self, CO_F32, &g->table) : r;
 }
 
-/* Opens the adapters, holds them against the base, and wraps the model so that each of them fits. */
+/* Opens the adapters, and wraps the model so that each of them fits. */
 static int open_adapters(generator *g, const generator_args *a)
 {
-    lora_spec spec;
     int r = CO_OK;
     if (a->n_adapters == 0) return CO_OK;
     g->adapters = mem_calloc(a->n_adapters, sizeof *g->adapters);
@@ -74,10 +72,8 @@ static int open_adapters(generator *g, const generator_args *a)
     for (size_t i = 0; i < a->n_adapters && r == CO_OK; i++) {
         r = adapter_open(a->adapters[i], &g->adapters[i]);
         g->n_adapters += r == CO_OK;
-        if (r == CO_OK) r = adapter_check(g->adapters[i], g->table, a->model_dir);
     }
-    if (r == CO_OK) r = adapter_common_spec(g->adapters, g->n_adapters, &spec, &g->targets);
-    if (r == CO_OK) r = lora_open(host_services(g->host), g->model, g->model_self, &spec, &g->lora);
+    if (r == CO_OK) r = adapter_wrap(host_services(g->host), g->model, g->model_self, g->table, a->model_dir, g->adapters, g->n_adapters, &g->lora);
     if (r) return r;
     param_table_free(g->table);
     g->table = NULL;
@@ -169,7 +165,6 @@ void generator_close(generator *g)
     lora_close(g->lora);
     for (size_t i = 0; i < g->n_adapters; i++) adapter_close(g->adapters[i]);
     mem_free(g->adapters);
-    mem_free(g->targets);
     if (g->model_self) g->model->close(g->model_self);
     hf_config_close(g->hf);
     mem_free(g->strategy_opts);

@@ -144,11 +144,16 @@ static void test_two_in_turn(void)
         param_table_free(t);
         lora_close(l);
         CHECK_MSG(adapter_open(small, &a) == CO_OK, "%s", error_message());
-        adapter *both[2] = {f.adapter, a};
-        lora_spec common;
-        char *text;
-        CHECK(adapter_common_spec(both, 2, &common, &text) == CO_OK && common.rank == 4);
-        mem_free(text);
+        adapter *both[2] = {a, f.adapter};
+        lora *common = NULL;
+        param_table *base = NULL;
+        uint32_t targets = 0;
+        CHECK(param_table_build(f.model, f.model_self, CO_F32, &base) == CO_OK);
+        CHECK(adapter_wrap(host_services(f.host), f.model, f.model_self, base, "base", both, 2, &common) == CO_OK);
+        if (common) (void)lora_targets(common, &targets);
+        CHECK(common && lora_spec_of(common)->rank == 4 && targets == 7);
+        lora_close(common);
+        param_table_free(base);
         CHECK(adapter_load(a, f.lora, f.table, put, f.engine) == CO_OK);
         float *x = logits_of(&f, &n);
         if (open_with(&alone, "llama/gqa_tied", small, 0, 0) == CO_OK) {
@@ -221,6 +226,10 @@ static void test_refused(void)
         {"{\"peft_type\": \"LORA\", \"r\": 4, \"use_dora\": true}", "\"use_dora\" is not offered"},
         {"{\"peft_type\": \"LORA\", \"r\": 4, \"rank_pattern\": {\"q_proj\": 8}}", "\"rank_pattern\" is not offered"},
         {"{\"peft_type\": \"LORA\", \"r\": 4, \"modules_to_save\": [\"lm_head\"]}", "\"modules_to_save\" is not offered"},
+        {"{\"peft_type\": \"LORA\", \"r\": 4, \"alpha_pattern\": {\"q_proj\": 8}}", "\"alpha_pattern\" is not offered"},
+        {"{\"peft_type\": \"LORA\", \"r\": 4, \"layer_replication\": [[0, 2]]}", "\"layer_replication\" is not offered"},
+        {"{\"peft_type\": \"LORA\", \"r\": 4, \"target_parameters\": [\"w\"]}", "\"target_parameters\" is not offered"},
+        {"{\"peft_type\": \"LORA\", \"r\": 4, \"init_lora_weights\": \"pissa_niter_4\"}", "\"pissa_niter_4\" is not offered: it changes the base"},
         {"{\"peft_type\": \"LORA\", \"r\": 0}", "\"r\" is 0"},
         {"{\"peft_type\": \"LORA\", \"r\": 4, \"lora_alpha\": -1}", "\"lora_alpha\" is -1"},
         {"{\"peft_type\": \"LORA\", \"r\": \"x\"}", "1:28"},
@@ -287,6 +296,87 @@ static void test_targets(void)
     mem_free(dir);
 }
 
+/* ---- adapters made here, tensor by tensor ----------------------------------------------------------------------- */
+typedef struct made { const char *name; int64_t rows, cols; } made;
+static void make_adapter(const char *dir, const char *config, const made *list, size_t n)
+{
+    st_writer *w = NULL;
+    char *path = mem_printf("%s/" ADAPTER_WEIGHTS, dir);
+    write_text(dir, ADAPTER_CONFIG, config);
+    CHECK(st_write_begin(path, &w) == CO_OK);
+    for (size_t i = 0; i < n; i++) CHECK(st_write_declare(w, list[i].name, CO_F32, 2, (int64_t[]){list[i].rows, list[i].cols}) == CO_OK);
+    for (size_t i = 0; i < n; i++)
+        for (int64_t k = 0; k < list[i].rows * list[i].cols; k++) CHECK(st_write_data(w, &(float){0.01f * (float)(k % 13) - 0.05f}, sizeof(float)) == CO_OK);
+    CHECK(st_write_finish(w) == CO_OK);
+    mem_free(path);
+}
+
+static int wrap(const fixture *f, const char *const *dirs, size_t n, lora **out)
+{
+    adapter *list[3] = {NULL};
+    int r = CO_OK;
+    for (size_t i = 0; i < n && r == CO_OK; i++) r = adapter_open(dirs[i], &list[i]);
+    if (r == CO_OK) r = adapter_wrap(host_services(f->host), f->model, f->model_self, f->table, "the base", list, n, out);
+    for (size_t i = 0; i < n; i++) adapter_close(list[i]);
+    return r;
+}
+
+/* PEFT lets one adapt the head and choose any rank; what is not offered here is named, with the adapter. */
+static void test_not_for_this_base(void)
+{
+    static const char config[] = "{\"peft_type\": \"LORA\", \"r\": 9, \"lora_alpha\": 9}", config2[] = "{\"peft_type\": \"LORA\", \"r\": 2}";
+    static const made wide[] = {{"base_model.model.model.layers.0.self_attn.k_proj.lora_A.weight", 9, 24}, {"base_model.model.model.layers.0.self_attn.k_proj.lora_B.weight", 8, 9}};
+    static const made head[] = {{"base_model.model.lm_head.lora_A.weight", 2, 24}, {"base_model.model.lm_head.lora_B.weight", 61, 2}};
+    static const made big[] = {{"base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight", 9, 24}, {"base_model.model.model.layers.0.self_attn.q_proj.lora_B.weight", 24, 9}};
+    static const made small[] = {{"base_model.model.model.layers.1.self_attn.k_proj.lora_A.weight", 2, 24}, {"base_model.model.model.layers.1.self_attn.k_proj.lora_B.weight", 8, 2}};
+    char *dir = golden_path("llama/gqa_tied"), *a = at("wide"), *b = at("head"), *c = at("big"), *d = at("narrow");
+    fixture f;
+    lora *l = NULL;
+    CHECK(fixture_open(&(fixture_args){.dir = dir, .max_tokens = 4, .max_seqs = 2}, &f) == CO_OK);
+    made head_here[2] = {head[0], head[1]};
+    head_here[1].rows = f.table->info.n_vocab;
+    make_adapter(a, config, wide, 2);
+    make_adapter(b, config2, head_here, 2);
+    make_adapter(c, config, big, 2);
+    make_adapter(d, config2, small, 2);
+    CHECK(wrap(&f, (const char *const[]){a}, 1, &l) == CO_E_FORMAT && !l);
+    CHECK_HAS(error_message(), "k_proj.lora_A.weight\": rank 9 is above the layer's width, 8");
+    CHECK(wrap(&f, (const char *const[]){d, b}, 2, &l) == CO_E_FORMAT && !l);
+    CHECK_HAS(error_message(), b); /* which of the two */
+    CHECK_HAS(error_message(), "\"lm_head\" matches no product");
+    /* The larger rank of one is no reason to refuse the other, whose layer is narrower than that. */
+    CHECK_MSG(wrap(&f, (const char *const[]){c, d}, 2, &l) == CO_OK && l && lora_spec_of(l)->rank == 9, "%s", error_message());
+    lora_close(l);
+    fixture_close(&f);
+    mem_free(d);
+    mem_free(c);
+    mem_free(b);
+    mem_free(a);
+    mem_free(dir);
+}
+
+/* layers_to_transform: PEFT saves those layers only; the others stay as they are. */
+static void test_some_layers(void)
+{
+    static const made one[] = {{"base_model.model.model.layers.1.self_attn.q_proj.lora_A.weight", 2, 24}, {"base_model.model.model.layers.1.self_attn.q_proj.lora_B.weight", 24, 2}};
+    char *dir = at("some");
+    fixture f;
+    make_adapter(dir, "{\"peft_type\": \"LORA\", \"r\": 2, \"layers_to_transform\": [1], \"layers_pattern\": \"layers\"}", one, 2);
+    if (open_with(&f, "llama/gqa_tied", dir, 0, 0) == CO_OK) {
+        double sum[2] = {0, 0};
+        float b[48];
+        for (uint32_t u = 1; u <= 2; u++) {
+            uint32_t n = 0;
+            const lora_target *t = lora_targets(f.lora, &n);
+            CHECK(n == 1 && engine_read(f.engine, f.table->unit_first[u] + t->b, 0, 0, 48, b) == CO_OK);
+            for (int i = 0; i < 48; i++) sum[u - 1] += fabs((double)b[i]);
+        }
+        CHECK(sum[0] == 0 && sum[1] > 0);
+    }
+    fixture_close(&f);
+    mem_free(dir);
+}
+
 int main(void)
 {
     char name[] = "/tmp/coati-lora-XXXXXX";
@@ -301,6 +391,8 @@ int main(void)
     test_dropout_checkpointing();
     test_refused();
     test_targets();
+    test_not_for_this_base();
+    test_some_layers();
     CHECK(fs_remove_tree(scratch) == CO_OK);
     return check_done();
 }
