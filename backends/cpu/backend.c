@@ -2,6 +2,7 @@
 #include "cpu.h"
 #include "flat.h"
 #include "memory.h"
+#include "mixed.h"
 #include <string.h>
 #include <unistd.h>
 
@@ -95,6 +96,12 @@ static int cpu_event(void *self, co_event e, co_stream on)
     return CO_OK;
 }
 
+static int cpu_event_sync(void *self, co_event e)
+{
+    (void)self, (void)e;
+    return CO_OK;
+}
+
 /* ---- plans --------------------------------------------------------------------------------------------------- */
 static void say(char *why, size_t cap, const char *text)
 {
@@ -113,7 +120,7 @@ static int cpu_supports(void *self, const co_plan *p, uint32_t step, char *why, 
             const uint32_t v = side ? s->out[k] : s->in[k];
             if (v == CO_NONE) continue;
             const uint8_t t = p->values[v].shape.dtype;
-            if (t != CO_F32 && t != CO_I32) return say(why, cap, "the CPU computes in fp32"), CO_E_UNSUPPORTED;
+            if (t != CO_F32 && t != CO_BF16 && t != CO_F16 && t != CO_I32) return say(why, cap, "the CPU computes in fp32, bf16 and fp16"), CO_E_UNSUPPORTED;
         }
     const co_attn *a = s->op == CO_OP_ATTENTION || s->op == CO_OP_ATTENTION_BWD ? s->attrs : NULL;
     if (a && a->dropout > 0) return say(why, cap, "attention with dropout has no CPU kernel; set it to 0"), CO_E_UNSUPPORTED;
@@ -127,7 +134,7 @@ static int cpu_workspace(void *self, const co_plan *p, size_t *bytes)
     size_t most = 0;
     for (uint32_t i = 0; i < p->n_steps; i++) {
         const cpu_kernel_entry *k = &cpu_kernels[p->steps[i].op];
-        const size_t n = k->scratch ? k->scratch(self, p, &p->steps[i]) : 0;
+        const size_t n = (k->scratch ? k->scratch(self, p, &p->steps[i]) : 0) + mixed_scratch(p, &p->steps[i]);
         if (n > most) most = n;
     }
     *bytes = (most + 255) & ~(size_t)255;
@@ -186,20 +193,22 @@ static int cpu_run(void *self, void *k, const co_binding *b, co_stream on)
         for (uint32_t n = 0; n < op->n_out; n++)
             if (op->out[n] != CO_NONE) s.out[n] = view_of(&p->values[op->out[n]], b);
         if (op->op == CO_OP_ROPE || op->op == CO_OP_ROPE_BWD) s.rope = cpu_rope_find(c, op->attrs);
-        cpu_kernels[op->op].run(&s);
+        if (mixed_types(p, op)) mixed_run(&s);
+        else cpu_kernels[op->op].run(&s);
     }
     return CO_OK;
 }
 
 static const co_backend_vt cpu_vt = {
-    .struct_size = sizeof cpu_vt, .dtypes = 1u << CO_F32, .open = cpu_open, .close = cpu_close, .memory = cpu_memory,
+    .struct_size = sizeof cpu_vt, .dtypes = 1u << CO_F32 | 1u << CO_BF16 | 1u << CO_F16, .open = cpu_open, .close = cpu_close, .memory = cpu_memory,
     .alloc = cpu_alloc, .free = cpu_free, .copy = cpu_copy, .fill0 = cpu_fill0, .stream_new = cpu_stream_new,
     .stream_free = cpu_stream_free, .stream_sync = cpu_stream_sync, .event_new = cpu_event_new, .event_free = cpu_event_free,
     .event_record = cpu_event, .event_wait = cpu_event, .supports = cpu_supports, .workspace = cpu_workspace,
     .prepare = cpu_prepare, .discard = cpu_discard, .run = cpu_run, .flat_cast = flat_cast, .flat_axpy = flat_axpy,
-    .flat_sqnorm = flat_sqnorm, .flat_adamw = flat_adamw};
+    .flat_sqnorm = flat_sqnorm, .flat_adamw = flat_adamw, .event_sync = cpu_event_sync,
+    .step_factor = flat_step_factor};
 static const co_feature feature = {.struct_size = sizeof feature, .kind = CO_KIND_BACKEND, .name = "cpu",
-                                   .summary = "OpenBLAS products and own kernels, fp32", .opts = options,
+                                   .summary = "OpenBLAS products and own kernels; fp32, or bf16 and fp16 with sums in fp32", .opts = options,
                                    .opts_size = sizeof(cpu_opts), .vt = &cpu_vt};
 static const co_feature *const features[] = {&feature, NULL};
 static const co_plugin plugin = {.magic = CO_MAGIC_INIT(0), .struct_size = sizeof plugin, .name = "coati-backend-cpu",

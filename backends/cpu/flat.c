@@ -1,57 +1,14 @@
 /* flat.c: helpers over flat buffers. Sums go in blocks of fixed size, so that they do not depend on the threads. */
 #include "flat.h"
+#include "half.h"
 #include <math.h>
-#include <string.h>
-
-static float half_to_float(uint16_t h)
-{
-    const uint32_t sign = (uint32_t)(h & 0x8000u) << 16, e = h >> 10 & 31u, m = h & 1023u;
-    uint32_t bits;
-    float f;
-    if (e == 0) {
-        f = (float)m * 0x1p-24f;
-        return sign ? -f : f;
-    }
-    bits = sign | (e == 31 ? 0x7f800000u : (e + 112u) << 23) | m << 13;
-    memcpy(&f, &bits, sizeof f);
-    return f;
-}
-static uint16_t float_to_half(float f)
-{
-    uint32_t b;
-    memcpy(&b, &f, sizeof b);
-    const uint16_t sign = (uint16_t)(b >> 16 & 0x8000u);
-    const uint32_t a = b & 0x7fffffffu;
-    if (a > 0x7f800000u) return sign | 0x7e00u;
-    if (a >= 0x477ff000u) return sign | 0x7c00u; /* rounds to infinity */
-    if (a < 0x38800000u) {                       /* subnormal: the float unit rounds for us */
-        float v;
-        memcpy(&v, &a, sizeof v);
-        return sign | (uint16_t)(int)rintf(v * 0x1p24f);
-    }
-    return sign | (uint16_t)((a - 0x38000000u + 0xfffu + (a >> 13 & 1u)) >> 13);
-}
-static float bf16_to_float(uint16_t h)
-{
-    const uint32_t bits = (uint32_t)h << 16;
-    float f;
-    memcpy(&f, &bits, sizeof f);
-    return f;
-}
-static uint16_t float_to_bf16(float f)
-{
-    uint32_t b;
-    memcpy(&b, &f, sizeof b);
-    if ((b & 0x7fffffffu) > 0x7f800000u) return (uint16_t)(b >> 16 | 64u);
-    return (uint16_t)((b + 0x7fffu + (b >> 16 & 1u)) >> 16);
-}
 
 static double load(const void *p, co_dtype t, int64_t i)
 {
     switch (t) {
     case CO_F64: return ((const double *)p)[i];
-    case CO_F16: return half_to_float(((const uint16_t *)p)[i]);
-    case CO_BF16: return bf16_to_float(((const uint16_t *)p)[i]);
+    case CO_F16: return f16_to_f32(((const uint16_t *)p)[i]);
+    case CO_BF16: return bf16_to_f32(((const uint16_t *)p)[i]);
     default: return ((const float *)p)[i];
     }
 }
@@ -59,19 +16,36 @@ static void store(void *p, co_dtype t, int64_t i, double v)
 {
     switch (t) {
     case CO_F64: ((double *)p)[i] = v; break;
-    case CO_F16: ((uint16_t *)p)[i] = float_to_half((float)v); break;
-    case CO_BF16: ((uint16_t *)p)[i] = float_to_bf16((float)v); break;
+    case CO_F16: ((uint16_t *)p)[i] = f16_from_f32((float)v); break;
+    case CO_BF16: ((uint16_t *)p)[i] = bf16_from_f32((float)v); break;
     default: ((float *)p)[i] = (float)v; break;
     }
 }
 
 static int floating(co_dtype t) { return t == CO_F32 || t == CO_BF16 || t == CO_F16 || t == CO_F64; }
+static int up_to_fp32(co_dtype t) { return t == CO_F32 || t == CO_BF16 || t == CO_F16; }
+
+#define PIECE 1024 /* elements that pass through fp32 on a thread's stack */
+static void cast_piece(void *dst, co_dtype dt, const void *src, co_dtype st, int64_t at, int64_t n)
+{
+    float x[PIECE];
+    char *const to = (char *)dst + (size_t)at * co_dtype_bytes(dt);
+    const char *const from = (const char *)src + (size_t)at * co_dtype_bytes(st);
+    if (dt == CO_F32) half_widen((float *)(void *)to, from, st, n);
+    else if (st == CO_F32) half_narrow(to, dt, (const float *)(const void *)from, n);
+    else half_widen(x, from, st, n), half_narrow(to, dt, x, n);
+}
 
 int flat_cast(void *self, void *dst, co_dtype dt, const void *src, co_dtype st, int64_t n, co_stream on)
 {
     const cpu *c = self;
     (void)on;
     if (!floating(dt) || !floating(st)) return CO_FAIL(c->host, CO_E_UNSUPPORTED, "backend cpu: casts are between floating types");
+    if (up_to_fp32(dt) && up_to_fp32(st)) {
+#pragma omp parallel for num_threads(c->threads) schedule(static)
+        for (int64_t i = 0; i < n; i += PIECE) cast_piece(dst, dt, src, st, i, n - i < PIECE ? n - i : PIECE);
+        return CO_OK;
+    }
 #pragma omp parallel for num_threads(c->threads) schedule(static)
     for (int64_t i = 0; i < n; i++) store(dst, dt, i, load(src, st, i));
     return CO_OK;
@@ -98,19 +72,32 @@ CPU_SIMD static double block_sqnorm(const float *x, int64_t n)
     return ((sum[0] + sum[4]) + (sum[2] + sum[6])) + ((sum[1] + sum[5]) + (sum[3] + sum[7]));
 }
 
+static double typed_sqnorm(const void *x, co_dtype t, int64_t at, int64_t n)
+{
+    float wide[PIECE];
+    double sum = 0;
+    if (t == CO_F32) return block_sqnorm((const float *)x + at, n);
+    for (int64_t i = 0; i < n; i += PIECE) {
+        const int64_t m = n - i < PIECE ? n - i : PIECE;
+        half_widen(wide, (const uint16_t *)x + at + i, t, m);
+        sum += block_sqnorm(wide, m);
+    }
+    return sum;
+}
+
 int flat_sqnorm(void *self, const void *x, co_dtype t, int64_t n, double *out, co_stream on)
 {
     const cpu *c = self;
     double total = 0;
     (void)on;
-    if (t != CO_F32) return CO_FAIL(c->host, CO_E_UNSUPPORTED, "backend cpu: sqnorm is for fp32");
+    if (!up_to_fp32(t)) return CO_FAIL(c->host, CO_E_UNSUPPORTED, "backend cpu: sqnorm is for fp32, bf16 and fp16");
     for (int64_t base = 0; base < n; base += 256 * BLOCK) { /* partial sums are added in order */
         double part[256] = {0};
         const int64_t left = n - base, blocks = left < 256 * BLOCK ? (left + BLOCK - 1) / BLOCK : 256;
 #pragma omp parallel for num_threads(c->threads) schedule(static)
         for (int64_t b = 0; b < blocks; b++) {
             const int64_t at = base + b * BLOCK;
-            part[b] = block_sqnorm((const float *)x + at, n - at < BLOCK ? n - at : BLOCK);
+            part[b] = typed_sqnorm(x, t, at, n - at < BLOCK ? n - at : BLOCK);
         }
         for (int64_t b = 0; b < blocks; b++) total += part[b];
     }
@@ -134,20 +121,36 @@ int flat_adamw(void *self, const co_optim_slice *s, float b1, float b2, float ep
 {
     const cpu *c = self;
     (void)on;
-    if (s->grad_dtype != CO_F32 || (s->out && s->out_dtype != CO_F32))
-        return CO_FAIL(c->host, CO_E_UNSUPPORTED, "backend cpu: AdamW takes fp32 gradients");
+    if (!up_to_fp32((co_dtype)s->grad_dtype) || (s->out && !up_to_fp32((co_dtype)s->out_dtype)))
+        return CO_FAIL(c->host, CO_E_UNSUPPORTED, "backend cpu: AdamW takes and gives fp32, bf16 and fp16");
     if (s->dev_skip && *s->dev_skip) return CO_OK;
     const double t = (double)s->step;
     const float lr_t = (float)(s->lr / (1 - pow(b1, t))), root = (float)(1 / sqrt(1 - pow(b2, t)));
     const float decay = s->flags & CO_SLICE_NO_DECAY ? 1.0f : (float)(1 - (double)s->lr * wd);
     const float gs = s->dev_scale ? s->grad_scale * *s->dev_scale : s->grad_scale;
+    const size_t grad = co_dtype_bytes(s->grad_dtype), copy = co_dtype_bytes(s->out_dtype);
 #pragma omp parallel num_threads(c->threads)
     {
+        float wide[PIECE];
         int64_t from, to;
         cpu_share(s->n, omp_get_thread_num(), omp_get_num_threads(), &from, &to);
-        adamw_range(s->master + from, (const float *)s->grad + from, (float *)s->state[0] + from, (float *)s->state[1] + from,
-                    to - from, gs, b1, b2, lr_t, root, eps, decay);
-        if (s->out && s->out != s->master) memcpy((float *)s->out + from, s->master + from, (size_t)(to - from) * sizeof(float));
+        const int64_t step = s->grad_dtype == CO_F32 && !s->out ? to - from : PIECE; /* what is converted stays in the cache */
+        for (int64_t i = from, n; i < to; i += n) {
+            const float *g = (const float *)s->grad + i;
+            n = to - i < step ? to - i : step;
+            if (s->grad_dtype != CO_F32) half_widen(wide, (const char *)s->grad + (size_t)i * grad, s->grad_dtype, n), g = wide;
+            adamw_range(s->master + i, g, (float *)s->state[0] + i, (float *)s->state[1] + i, n, gs, b1, b2, lr_t, root, eps, decay);
+            if (s->out && s->out != s->master) half_narrow((char *)s->out + (size_t)i * copy, s->out_dtype, s->master + i, n);
+        }
     }
+    return CO_OK;
+}
+
+int flat_step_factor(void *self, const co_step_rule *rule, const double *sums, int64_t n, co_step_state *state, co_stream on)
+{
+    double sum = 0;
+    (void)self, (void)on;
+    for (int64_t i = 0; i < n; i++) sum += sums[i];
+    co_step_judge(rule, sum, state);
     return CO_OK;
 }

@@ -80,6 +80,12 @@ static int ref_event(void *self, co_event e, co_stream on)
     return CO_OK;
 }
 
+static int ref_event_sync(void *self, co_event e)
+{
+    (void)self, (void)e;
+    return CO_OK;
+}
+
 static int refuse(char *why, size_t cap, const char *text)
 {
     if (cap) {
@@ -170,7 +176,7 @@ static const co_backend_vt ref_vt = {
     .event_free = ref_event_free, .event_record = ref_event, .event_wait = ref_event, .supports = ref_supports,
     .workspace = ref_workspace, .prepare = ref_prepare, .discard = ref_discard, .run = ref_run,
     .flat_cast = ref_flat_cast, .flat_axpy = ref_flat_axpy, .flat_sqnorm = ref_flat_sqnorm,
-    .flat_adamw = ref_flat_adamw};
+    .flat_adamw = ref_flat_adamw, .event_sync = ref_event_sync, .step_factor = ref_flat_step_factor};
 static const co_feature feature = {.struct_size = sizeof feature, .kind = CO_KIND_BACKEND, .name = "ref",
                                    .summary = "every op from its formula, fp64, one thread: for checks", .vt = &ref_vt};
 static const co_feature *const features[] = {&feature, NULL};

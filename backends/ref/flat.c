@@ -73,6 +73,14 @@ int ref_flat_sqnorm(void *self, const void *x, co_dtype t, int64_t n, double *ou
     *out = sum;
     return CO_OK;
 }
+int ref_flat_step_factor(void *self, const co_step_rule *rule, const double *sums, int64_t n, co_step_state *state, co_stream on)
+{
+    double sum = 0;
+    (void)self, (void)on;
+    for (int64_t i = 0; i < n; i++) sum += sums[i];
+    co_step_judge(rule, sum, state);
+    return CO_OK;
+}
 /* The formula is in <coati/backend.h>; master and states are fp32, the arithmetic is double. */
 int ref_flat_adamw(void *self, const co_optim_slice *s, float b1, float b2, float eps, float wd, co_stream on)
 {

@@ -5,6 +5,8 @@
 static const char *const region_name[CO_REGION_COUNT] = {"work", "saved", "param", "grad",  "batch", "x",
                                                          "y",    "dx",    "dy",    "cache", "out",   "scratch"};
 
+static const char *const dtype_name[] = {"f32", "bf16", "f16", "i32", "u8", "i64", "f64"};
+
 static void value(FILE *to, const co_plan *p, uint32_t v)
 {
     if (v == CO_NONE) {
@@ -19,6 +21,7 @@ static void value(FILE *to, const co_plan *p, uint32_t v)
     if (x->shape.ndim > 1) fprintf(to, ",%" PRId64, x->shape.ne[1]);
     if (x->shape.ndim > 1 && x->shape.row_stride != x->shape.ne[1]) fprintf(to, " stride %" PRId64, x->shape.row_stride);
     fputc(']', to);
+    if (x->shape.dtype != CO_F32) fputs(dtype_name[x->shape.dtype], to);
 }
 
 static void plan(FILE *to, const co_plan *p)

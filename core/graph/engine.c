@@ -43,6 +43,7 @@ static int record_logits(engine *e, co_graph *g, co_val hidden)
     const co_graph_ops *op = graph_ops();
     (void)e;
     co_val logits = op->linear(g, hidden, op->param(g, "lm_head"), 0);
+    if (logits && co_dtype_bytes(g->scope.dtype) == 2) g->values[logits].shape.dtype = CO_F32; /* the host samples from them */
     return graph_pin(g, &logits, CO_REGION_OUT, 0);
 }
 
@@ -197,7 +198,7 @@ static int open_strategy(engine *e, int plan_only)
         .comm = e->a.comm, .comm_self = e->a.comm_self,
         .optim = e->has_mode[MODE_TRAIN] ? e->a.optim : NULL, .optim_self = e->a.optim_self,
         .n_units = t->n_units, .n_params = t->n_params, .n_schedules = n, .params = t->slots, .schedules = list,
-        .plan_only = plan_only,
+        .plan_only = plan_only, .rule = e->has_mode[MODE_TRAIN] ? &e->rule : NULL, .state = plan_only ? NULL : e->state,
     };
     int r = e->a.strategy->open(&a, &e->strategy);
     if (r) {
@@ -218,7 +219,7 @@ static int open_strategy(engine *e, int plan_only)
 
 static void size_hidden(engine *e)
 {
-    const size_t row = (size_t)e->d_model * 4;
+    const size_t row = (size_t)e->d_model * co_dtype_bytes(e->a.params->dtype);
     size_t hidden = 0;
     if (e->has_mode[MODE_EVAL]) {
         e->hidden_train = engine_align((size_t)e->a.max_tokens * row);
@@ -258,6 +259,8 @@ static void size_buffers(engine *e)
     if (e->has_mode[MODE_EVAL]) m->out = (size_t)OUT_SLOT * (e->n_metrics + 1);
     const size_t logits = (size_t)(e->a.pass_rows * e->n_vocab) * sizeof(float);
     if (e->has_mode[MODE_CACHED] && logits > m->out) m->out = engine_align(logits);
+    e->state_at = m->out;
+    if (e->has_mode[MODE_TRAIN]) m->out += engine_align(sizeof(co_step_state));
     m->total = m->params + m->grads + m->optimizer + m->master + m->strategy_other + m->saved + m->hidden + m->work +
                m->batch + m->cache + m->out;
 }
@@ -279,6 +282,7 @@ int engine_open(const engine_args *a, engine **out)
     e->has_mode[MODE_EVAL] = a->loss && a->max_tokens > 0;
     e->has_mode[MODE_TRAIN] = e->has_mode[MODE_EVAL] && a->optim;
     e->has_mode[MODE_CACHED] = a->slots > 0;
+    e->rule = (co_step_rule){.struct_size = sizeof e->rule};
     if (!e->arena) r = CO_E_NOMEM;
     if (r == CO_OK) {
         const size_t n = e->n_units;
@@ -287,6 +291,8 @@ int engine_open(const engine_args *a, engine **out)
         e->cache_at = arena_push(e->arena, n * sizeof *e->cache_at, 16);
         if (!e->kind_of || !e->saved_at || !e->cache_at) r = FAIL(CO_E_NOMEM, "out of memory");
     }
+    for (uint32_t i = 0; i < a->params->n_params; i++)
+        e->narrow_grads |= a->params->slots[i].trainable && co_dtype_bytes(a->params->slots[i].grad_dtype) == 2;
     for (uint32_t u = 0; u < e->n_units && r == CO_OK; u++) {
         const co_unit kind = param_unit_kind(a->params, u);
         const uint32_t b = kind == CO_UNIT_BLOCK && a->model->block_kind ? a->model->block_kind(a->model_self, u - 1) : 0;
@@ -327,11 +333,17 @@ int engine_allocate(engine *e)
         {m->saved, &e->saved}, {m->hidden, &e->hidden}, {m->work, &e->work}, {m->batch, &e->batch},
         {m->cache, &e->cache}, {m->out, &e->out},
     };
+    int r = CO_OK;
     e->a.strategy->close(e->strategy);
     e->strategy = NULL;
-    int r = open_strategy(e, 0);
-    if (r == CO_OK) e->allocated += m->params + m->grads + m->optimizer + m->master + m->strategy_other;
     for (size_t i = 0; i < sizeof list / sizeof *list && r == CO_OK; i++) r = take(e, list[i].bytes, list[i].to);
+    if (r == CO_OK && e->has_mode[MODE_TRAIN]) {
+        const co_step_state start = {.loss_scale = 1};
+        e->state = (co_step_state *)(void *)(e->out + e->state_at);
+        r = e->a.backend->copy(e->a.backend_self, e->state, &start, sizeof start, NULL);
+    }
+    if (r == CO_OK) r = open_strategy(e, 0);
+    if (r == CO_OK) e->allocated += m->params + m->grads + m->optimizer + m->master + m->strategy_other;
     if (r == CO_OK && e->has_mode[MODE_CACHED]) {
         e->positions = mem_calloc((size_t)e->a.pass_tokens, sizeof *e->positions);
         e->logits = mem_calloc((size_t)(e->a.pass_rows * e->n_vocab), sizeof *e->logits);

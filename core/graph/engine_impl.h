@@ -38,6 +38,11 @@ struct engine {
     void *strategy;
     int strategy_live; /* opened for real, not to be asked for its sizes only */
     char *saved, *hidden, *work, *batch, *cache, *out;
+    size_t state_at;      /* within out */
+    co_step_state *state; /* on the backend */
+    co_step_rule rule;
+    int narrow_grads;     /* some gradient is 16 bits wide: one micro-step a step */
+    int64_t micro_steps;  /* since the last step */
     int32_t *positions; /* host, for generation passes */
     float *logits;      /* host copy */
 };

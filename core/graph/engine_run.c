@@ -1,6 +1,7 @@
 /* engine_run.c: steps, evaluations and generation passes over the plans. Nothing is allocated here. */
 #include "core/graph/engine_impl.h"
 #include "core/base/error.h"
+#include "core/params/half.h"
 #include <string.h>
 
 static int check_ids(const engine *e, const int32_t *ids, int32_t n)
@@ -129,14 +130,17 @@ static co_live live_of(const engine_batch *b, double inv_denom, double weight, i
 {
     return (co_live){.struct_size = sizeof(co_live), .n_tokens = b->n_tokens, .n_seqs = b->n_seqs,
                      .seq_start = b->seq_start, .seq_key = b->seq_key, .inv_denom = (float)inv_denom,
-                     .loss_weight = (float)weight, .step_key = (uint64_t)step};
+                     .loss_weight = (float)weight, .step_key = (uint64_t)step, .class_tokens = b->n_tokens};
 }
 
 int engine_micro_step(engine *e, const engine_batch *b, double inv_denom, double weight, int64_t step,
                       int last_micro_step, engine_result *out)
 {
     if (!e->has_mode[MODE_TRAIN] || !e->strategy_live) return FAIL(CO_E_STATE, "this engine was not opened for training");
+    if (e->micro_steps++ && e->narrow_grads)
+        return FAIL(CO_E_STATE, "a second micro-step in a step whose gradients are 16 bits wide: they are planned for one");
     co_live live = live_of(b, inv_denom, weight, step);
+    live.loss_scale = &e->state->loss_scale;
     int r = upload_batch(e, MODE_TRAIN, b);
     if (r == CO_OK) r = e->a.strategy->begin(e->strategy, CO_SCHED_TRAIN, 0);
     for (uint32_t u = 0; u + 1 < e->n_units && r == CO_OK; u++) r = run_forward(e, MODE_TRAIN, u, CO_PHASE_FORWARD, &live);
@@ -147,9 +151,18 @@ int engine_micro_step(engine *e, const engine_batch *b, double inv_denom, double
 
 int engine_step(engine *e, int64_t step, double lr, double max_norm, co_step_stats *out)
 {
+    co_step_state s = {0};
     int r = e->a.strategy->step(e->strategy, step, lr, max_norm);
-    out->struct_size = sizeof *out;
-    return r == CO_OK ? e->a.strategy->stats(e->strategy, step, out) : r;
+    if (r == CO_OK) r = e->a.backend->stream_sync(e->a.backend_self, NULL);
+    if (r == CO_OK) r = e->a.backend->copy(e->a.backend_self, &s, e->state, sizeof s, NULL);
+    if (r) return r;
+    e->micro_steps = 0;
+    *out = (co_step_stats){.struct_size = sizeof *out, .skipped = s.skip, .grad_norm = s.norm, .loss_scale = s.used_scale};
+    if (s.skip) r = e->a.strategy->stats(e->strategy, step, out);
+    if (r == CO_OK && s.stuck)
+        return FAIL(CO_E_STATE, "step %lld: the gradient's norm is not finite%s%s%s; nothing was updated. A lower lr, or max_grad_norm, may help",
+                    (long long)step, out->overflowed ? " ('" : "", out->overflowed ? out->overflowed : "", out->overflowed ? "')" : "");
+    return r;
 }
 
 int engine_evaluate(engine *e, const engine_batch *b, double inv_denom, engine_result *out)
@@ -186,7 +199,7 @@ int engine_generate(engine *e, const engine_pass *p, const float **logits)
         for (int32_t i = p->seq_start[s]; i < p->seq_start[s + 1]; i++)
             e->positions[i] = p->past_len[s] + i - p->seq_start[s];
     co_live live = {.struct_size = sizeof live, .n_tokens = p->n_tokens, .n_seqs = p->n_seqs, .n_gathered = p->n_rows,
-                    .seq_start = p->seq_start, .cache_slot = p->slot, .past_len = p->past_len};
+                    .seq_start = p->seq_start, .cache_slot = p->slot, .past_len = p->past_len, .class_tokens = p->n_tokens};
     r = upload(e, MODE_CACHED, 0, p->ids, (size_t)p->n_tokens);
     if (r == CO_OK) r = upload(e, MODE_CACHED, 1, e->positions, (size_t)p->n_tokens);
     if (r == CO_OK) r = upload(e, MODE_CACHED, 2, p->rows, (size_t)p->n_rows);
@@ -224,5 +237,15 @@ int engine_read_grad(engine *e, uint32_t param, int64_t first, int64_t n, float 
     if (r) return r;
     const co_tensor *g = grads ? &grads[t->slots[owner].index] : NULL;
     if (!g || !g->data) return FAIL(CO_E_INVALID, "parameter '%s' has no gradient", t->slots[param].name);
-    return e->a.backend->copy(e->a.backend_self, out, (const float *)g->data + first, (size_t)n * sizeof(float), NULL);
+    const size_t size = co_dtype_bytes(g->dtype);
+    r = e->a.backend->stream_sync(e->a.backend_self, NULL);
+    if (r == CO_OK) r = e->a.backend->copy(e->a.backend_self, out, (const char *)g->data + (size_t)first * size, (size_t)n * size, NULL);
+    if (r == CO_OK && size == 2) { /* widened where it stands, from the end */
+        for (int64_t i = n; i-- > 0;) {
+            uint16_t half;
+            memcpy(&half, (const char *)out + 2 * i, sizeof half);
+            out[i] = g->dtype == CO_BF16 ? bf16_to_f32(half) : f16_to_f32(half);
+        }
+    }
+    return r;
 }

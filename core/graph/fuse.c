@@ -3,8 +3,6 @@
 #include "core/graph/graph.h"
 #include <string.h>
 
-static size_t elem_bytes(uint32_t t) { return t == CO_BF16 || t == CO_F16 ? 2 : t == CO_F64 || t == CO_I64 ? 8 : 4; }
-
 /* Parameter `b` starts where `a` ends: same group, next in it, no padding between. */
 static int adjacent(const co_graph *g, uint32_t a, uint32_t b)
 {
@@ -15,7 +13,7 @@ static int adjacent(const co_graph *g, uint32_t a, uint32_t b)
         if (s[i].group == s[a].group) return 0;
     int64_t n = 1;
     for (uint32_t i = 0; i < s[a].shape.ndim; i++) n *= s[a].shape.ne[i];
-    return ((size_t)n * elem_bytes(s[a].shape.dtype)) % CO_PARAM_ALIGN == 0;
+    return ((size_t)n * co_dtype_bytes(s[a].shape.dtype)) % CO_PARAM_ALIGN == 0;
 }
 
 static int joinable(const co_graph *g, const gnode *a, const gnode *b)

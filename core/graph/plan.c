@@ -21,11 +21,6 @@ typedef struct planner {
     block *blocks;          /* by value, roots only */
 } planner;
 
-static size_t elem_bytes(uint32_t t)
-{
-    return t == CO_BF16 || t == CO_F16 ? 2 : t == CO_F64 || t == CO_I64 ? 8 : t == CO_U8 ? 1 : 4;
-}
-
 static uint32_t root_of(const co_graph *g, uint32_t v, int64_t *col)
 {
     int64_t c = 0;
@@ -178,7 +173,7 @@ static void measure_blocks(planner *p)
         block *b = &p->blocks[v];
         if (b->first == CO_NONE || g->values[v].view_of != CO_NONE || g->values[v].region != CO_REGION_WORK) continue;
         const co_tensor *s = &g->values[v].shape;
-        b->bytes = ((size_t)(s->ne[0] * s->ne[1]) * elem_bytes(s->dtype) + ALIGN - 1) & ~(size_t)(ALIGN - 1);
+        b->bytes = ((size_t)(s->ne[0] * s->ne[1]) * co_dtype_bytes(s->dtype) + ALIGN - 1) & ~(size_t)(ALIGN - 1);
         b->saved = !p->one && b->first < p->n_forward && b->last >= p->n_forward;
         b->work = !b->saved;
     }
@@ -239,7 +234,7 @@ static int write_values(planner *p, co_plan_value **out)
             o->offset = p->blocks[root].offset;
             if (p->blocks[root].saved) o->region = CO_REGION_SAVED;
         }
-        o->offset += (size_t)col * elem_bytes(val->shape.dtype);
+        o->offset += (size_t)col * co_dtype_bytes(val->shape.dtype);
     }
     *out = table;
     return CO_OK;

@@ -124,8 +124,10 @@ int graph_pin(co_graph *g, co_val *result, uint32_t region, size_t offset)
 {
     if (g->failed || *result == 0) return g->failed ? CO_E_CONFIG : graph_fail(g, "build() returned no value");
     gvalue *v = &g->values[*result];
-    if (v->view_of != CO_NONE || v->region != CO_REGION_WORK) { /* a view, or an input handed back: copy it */
-        const gvalue m = *v;
+    const int narrow = region == CO_REGION_OUT && (v->shape.dtype == CO_BF16 || v->shape.dtype == CO_F16);
+    if (v->view_of != CO_NONE || v->region != CO_REGION_WORK || narrow) { /* a view, or an input handed back: copy it */
+        gvalue m = *v;
+        if (narrow) m.shape.dtype = CO_F32; /* what the host reads is fp32 */
         const co_attr_f32 one = {1.0f};
         if (!graph_node(g, CO_OP_SCALE, 1, result, &one, sizeof one)) return CO_E_NOMEM;
         *result = graph_value(g, m.shape.dtype, m.rows, m.shape.ndim, m.shape.ne[0], m.shape.ne[1], region);
@@ -167,7 +169,18 @@ static int same_shape(co_graph *g, co_val a, co_val b, const char *op)
     if (p->ndim != q->ndim || p->ne[0] != q->ne[0] || p->ne[1] != q->ne[1] || val(g, a)->rows != val(g, b)->rows)
         return (void)graph_fail(g, "%s: shapes differ, [%lld, %lld] and [%lld, %lld]", op, (long long)p->ne[0],
                                 (long long)p->ne[1], (long long)q->ne[0], (long long)q->ne[1]), 0;
+    if (p->dtype != q->dtype) return (void)graph_fail(g, "%s: an fp32 value and one of the activations' type", op), 0;
     return 1;
+}
+/* Losses are computed in fp32, whatever the activations are. */
+static co_val wide(co_graph *g, co_val x)
+{
+    if (!usable(g, x, "a loss") || (val(g, x)->shape.dtype != CO_BF16 && val(g, x)->shape.dtype != CO_F16)) return x;
+    const co_attr_f32 one = {1.0f};
+    const gvalue m = *val(g, x);
+    if (!graph_node(g, CO_OP_SCALE, 1, &x, &one, sizeof one)) return 0;
+    return g->nodes[g->n_nodes - 1].out[0] =
+               graph_value(g, CO_F32, m.rows, m.shape.ndim, m.shape.ne[0], m.shape.ne[1], CO_REGION_WORK);
 }
 /* A node with one output shaped like `like`, with `cols` columns (0: the same). */
 static co_val out_like(co_graph *g, uint32_t op, uint32_t n, const uint32_t *in, const void *at, size_t as,
@@ -290,7 +303,7 @@ static co_val b_attention(co_graph *g, co_val q, co_val k, co_val v, const co_at
             if (!c[i]) return 0;
             val(g, c[i])->offset = g->cache_bytes;
             val(g, c[i])->label = i ? "v cache" : "k cache";
-            g->cache_bytes += ((size_t)(rows * kc) * sizeof(float) + 255) & ~(size_t)255;
+            g->cache_bytes += ((size_t)(rows * kc) * co_dtype_bytes(g->scope.dtype) + 255) & ~(size_t)255;
         }
         const uint32_t in[5] = {q, k, v, c[0], c[1]};
         const co_attr_cached ca = {.attn = at, .slot_len = g->scope.slot_len};
@@ -386,6 +399,7 @@ static co_val b_token_logprob(co_graph *g, co_val h, co_val w, co_val t, const c
 }
 static co_val b_masked_mean(co_graph *g, co_val x, co_val mask)
 {
+    x = wide(g, x);
     if (!same_shape(g, x, mask, "masked_mean") || !want_dims(g, x, 1, 1, "masked_mean", "x")) return 0;
     const uint32_t in[2] = {x, mask};
     gnode *n = graph_node(g, CO_OP_MASKED_MEAN, 2, in, NULL, 0);
@@ -395,6 +409,7 @@ static co_val b_masked_mean(co_graph *g, co_val x, co_val mask)
 }
 static co_val b_masked_sum_rows(co_graph *g, co_val x, co_val mask)
 {
+    x = wide(g, x);
     if (!same_shape(g, x, mask, "masked_sum_rows") || !want_dims(g, x, 1, 1, "masked_sum_rows", "x")) return 0;
     const uint32_t in[2] = {x, mask};
     gnode *n = graph_node(g, CO_OP_MASKED_SUM_ROWS, 2, in, NULL, 0);

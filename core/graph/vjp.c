@@ -51,6 +51,7 @@ static uint32_t param_grad(vjp *d, uint32_t p)
     if (!v) return CO_NONE;
     const uint32_t slot = g->values[p].slot;
     g->values[v].region = CO_REGION_GRAD;
+    g->values[v].shape.dtype = (uint8_t)g->scope.slots[slot].grad_dtype;
     g->values[v].slot = slot;
     g->values[v].label = g->values[p].label;
     if (d->has_grad_slot[slot]) g->values[v].flags |= CO_VALUE_ADDS;
@@ -221,7 +222,7 @@ static void drop_unit_scales(co_graph *g, uint32_t first)
     for (uint32_t i = first; i < g->n_nodes; i++) {
         gnode *n = &g->nodes[i];
         if (n->op != CO_OP_SCALE || ((const co_attr_f32 *)(const void *)n->attrs)->v != 1.0f) continue;
-        if (n->out[0] == g->dx) continue;
+        if (n->out[0] == g->dx || g->values[n->out[0]].shape.dtype != g->values[n->in[0]].shape.dtype) continue;
         const uint32_t from = n->out[0], to = n->in[0];
         for (uint32_t k = first; k < g->n_nodes; k++)
             for (uint32_t j = 0; j < g->nodes[k].n_in; j++)

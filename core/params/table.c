@@ -124,6 +124,7 @@ static int fill_slot(param_table *t, uint32_t id, uint32_t unit, uint32_t index)
     for (int i = 0; i < d->ndim; i++) s->shape.ne[i] = d->ne[i];
     for (int i = 1; i < d->ndim; i++) s->shape.row_stride *= d->ne[i];
     s->shape.dtype = (d->flags & CO_PARAM_FP32) && t->dtype != CO_F64 ? CO_F32 : (uint8_t)t->dtype;
+    s->grad_dtype = s->shape.dtype;
     slot_group(t, s);
     return CO_OK;
 }
@@ -181,6 +182,7 @@ static int resolve_tie(param_table *t, uint32_t id)
         return FAIL(CO_E_INVALID, "parameter \"%s\" is tied to \"%s\", whose shape differs", s->name, o->name);
     s->owner = owner;
     s->shape.dtype = o->shape.dtype;
+    s->grad_dtype = o->grad_dtype;
     s->group = o->group;
     return CO_OK;
 }
@@ -253,6 +255,12 @@ done:
     if (rc) param_table_free(t);
     else *out = t;
     return rc;
+}
+
+void param_table_sum_fp32(param_table *t)
+{
+    for (uint32_t i = 0; i < t->n_params; i++)
+        if (t->slots[i].shape.dtype != CO_F64) t->slots[i].grad_dtype = CO_F32;
 }
 
 void param_table_free(param_table *t)

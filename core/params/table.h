@@ -20,7 +20,7 @@ typedef struct param_table {
     uint32_t n_units;            /* n_layers + 2: 0 embed, 1..n_layers blocks, n_layers+1 final            */
     uint32_t n_layers;
     uint32_t n_params;           /* length of slots, tied ones included                                    */
-    co_dtype dtype;              /* compute dtype, of all slots without CO_PARAM_FP32                      */
+    co_dtype dtype;              /* compute dtype, of all slots without CO_PARAM_FP32, and of activations  */
     co_model_info info;          /* as the model gave it                                                   */
     co_param_slot *slots;        /* [n_params]; shape.row_stride filled, shape.data NULL                   */
     uint32_t *unit_first;        /* [n_units+1]; unit u holds slots unit_first[u] .. unit_first[u+1]-1     */
@@ -35,8 +35,11 @@ typedef struct param_table {
  * tied_to becomes the owner's slot (chains followed; shapes must agree; the owner's group is taken).
  * CO_E_INVALID names the parameter: repeated names, empty or negative shapes, 2^40 elements or more, a tie to
  * nothing or to itself, {} where there is no layer and none where there are several.
- * Strings are copied: the table may outlive the model. */
+ * Strings are copied: the table may outlive the model.
+ * Gradients get their parameter's dtype, which is enough for one micro-step a step. */
 int param_table_build(const co_model_vt *vt, void *model, co_dtype dtype, param_table **out);
+/* All gradients in fp32: steps of several micro-steps add them up. Before the table is handed to an engine. */
+void param_table_sum_fp32(param_table *t);
 void param_table_free(param_table *t);
 
 static inline co_unit param_unit_kind(const param_table *t, uint32_t unit)

@@ -83,6 +83,7 @@ static const co_opt log_rows[] = {
 static const co_opt plugins_rows[] = {ROW(plugins_opts, path, "path", CO_OPT_STR, "", 0, 0, NULL, "extra folders, colon-separated"), CO_OPT_END};
 
 const char *options_schedule_name(int32_t name) { return schedules[name]; }
+co_dtype options_dtype(int32_t dtype) { return dtype == DTYPE_BF16 ? CO_BF16 : dtype == DTYPE_FP16 ? CO_F16 : CO_F32; }
 
 static int not_offered(const config *c, const char *section, const char *key, const char *offered)
 {
@@ -116,7 +117,7 @@ static int check(const config *c, options *o)
         return FAIL(CO_E_CONFIG, "%s: [model] train = embeddings and [lora] rank = %lld cannot be had together", config_where(c, "model", "train"),
                     (long long)o->lora.rank);
     if (o->model.offload_activations) return not_offered(c, "model", "offload_activations", "0");
-    if (o->precision.dtype != 0) return not_offered(c, "precision", "dtype", "fp32");
+    if (o->precision.dtype == DTYPE_FP16) return not_offered(c, "precision", "dtype", "fp32 and bf16");
     int r = check_split(c, o);
     if (r) return r;
     char *end;

@@ -2,6 +2,7 @@
 #ifndef CORE_TRAIN_OPTIONS_H
 #define CORE_TRAIN_OPTIONS_H
 #include "core/config/config.h"
+#include <coati/types.h>
 
 typedef struct run_opts {
     int32_t stage, save_model, deterministic, pad;
@@ -29,6 +30,7 @@ typedef struct log_opts { int64_t every; int32_t progress, tensorboard, trace, p
 typedef struct plugins_opts { const char *path; } plugins_opts;
 
 enum { INIT_PRETRAINED = 0, INIT_RANDOM };
+enum { DTYPE_FP32 = 0, DTYPE_BF16, DTYPE_FP16 };
 enum { TRAIN_ALL = 0, TRAIN_EMBEDDINGS, TRAIN_LORA };
 enum { BAD_STOP = 0, BAD_SKIP };
 enum { PROGRESS_AUTO = 0, PROGRESS_BAR, PROGRESS_PLAIN, PROGRESS_OFF };
@@ -56,4 +58,5 @@ typedef struct options {
  * does not offer, saying what it does. */
 int options_bind(config *c, options *out);
 const char *options_schedule_name(int32_t name);
+co_dtype options_dtype(int32_t dtype); /* of DTYPE_* */
 #endif

@@ -113,7 +113,8 @@ static int open_table(run *r)
     const lora_opts *o = &r->o.lora;
     const lora_spec spec = {.rank = o->rank, .alpha = o->alpha, .dropout = o->dropout, .rslora = o->rslora, .bias = o->bias, .targets = o->targets};
     int s = o->rank > 0 ? lora_open(host_services(r->host), r->model, r->model_self, &spec, &r->lora) : CO_OK;
-    if (s == CO_OK) s = param_table_build(run_model(r), run_model_self(r), CO_F32, &r->table);
+    if (s == CO_OK) s = param_table_build(run_model(r), run_model_self(r), options_dtype(r->o.precision.dtype), &r->table);
+    if (s == CO_OK && r->o.batch.accumulation > 1) param_table_sum_fp32(r->table);
     if (s == CO_OK && r->lora) s = lora_freeze(r->lora, r->table);
     if (s == CO_OK && r->o.model.train == TRAIN_EMBEDDINGS) s = freeze_all_but_embeddings(r->table);
     return s;

@@ -43,7 +43,7 @@ int fixture_reload(fixture *f)
 /* The model's table, or that of the model with its adapter. */
 static int open_table(const fixture_args *a, fixture *f)
 {
-    int r = param_table_build(f->model, f->model_self, CO_F32, &f->table);
+    int r = param_table_build(f->model, f->model_self, a->dtype, &f->table);
     if (r || !a->adapter) return r;
     if ((r = adapter_open(a->adapter, &f->adapter))) return r;
     if ((r = adapter_check(f->adapter, f->table, a->dir))) return r;
@@ -52,7 +52,7 @@ static int open_table(const fixture_args *a, fixture *f)
     lora_spec spec = *adapter_spec(f->adapter);
     spec.dropout = a->lora_dropout;
     if ((r = lora_open(host_services(f->host), f->model, f->model_self, &spec, &f->lora))) return r;
-    if ((r = param_table_build(lora_model(f->lora), f->lora, CO_F32, &f->table))) return r;
+    if ((r = param_table_build(lora_model(f->lora), f->lora, a->dtype, &f->table))) return r;
     return lora_freeze(f->lora, f->table);
 }
 
@@ -92,6 +92,7 @@ static int open_all(const fixture_args *a, fixture *f)
     mem_free(opts);
     if ((r = st_open_dir(a->dir, &f->weights))) return r;
     if ((r = open_table(a, f))) return r;
+    if (a->sum_fp32) param_table_sum_fp32(f->table);
     static const engine_column columns[] = {{"labels", CO_I32, CO_ROWS_TOKENS}, {"mask", CO_F32, CO_ROWS_TOKENS}};
     const engine_args e = {
         .host = h, .backend = f->backend, .backend_self = f->backend_self, .model = f->lora ? lora_model(f->lora) : f->model,

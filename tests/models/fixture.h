@@ -31,6 +31,8 @@ typedef struct fixture_args {
     int64_t slots, slot_len, pass_tokens, pass_rows;  /* generation */
     int checkpoint_blocks;
     const char *weight_decay;                         /* NULL: "0" */
+    co_dtype dtype;                                   /* 0: fp32 */
+    int sum_fp32;                                     /* gradients in fp32 whatever dtype is */
     const char *adapter;                              /* NULL, or a directory in PEFT's layout */
     double lora_dropout;
 } fixture_args;

@@ -77,13 +77,18 @@ engine_batch golden_batch(const golden *g, const void *columns[2])
                           .seq_start = g->seq_start, .seq_key = g->key, .columns = columns};
 }
 
-static void check_loss(const char *what, double got, double want)
+/* What 16 bits add to the 1e-5 of fp32. Forward and backward round some ten values a block each; independent errors of u,
+ * half a unit in the last place, add as sqrt(20 L) u. These small random models amplify them: by up to 7.3 as measured, the
+ * same factor in bf16 and fp16, so it is theirs and not the kernels'. The loss is a mean over tokens: 4 u. */
+static double unit_roundoff(co_dtype t) { return t == CO_BF16 ? 0x1p-9 : t == CO_F16 ? 0x1p-12 : 0; }
+
+static void check_loss(const char *what, double got, double want, double bound)
 {
-    CHECK_MSG(fabs(got - want) <= 1e-5 * fabs(want), "%s: loss %.9g, want %.9g (%.2g relative)", what, got, want,
+    CHECK_MSG(fabs(got - want) <= bound * fabs(want), "%s: loss %.9g, want %.9g (%.2g relative)", what, got, want,
               fabs(got - want) / fabs(want));
 }
 
-static void check_grads(const char *name, fixture *f, const golden *g)
+static void check_grads(const char *name, fixture *f, const golden *g, co_dtype dtype)
 {
     double global = 0, worst = 0;
     for (size_t i = 0; i < st_count(g->file); i++) {
@@ -112,14 +117,14 @@ static void check_grads(const char *name, fixture *f, const golden *g)
             norm += (double)want[k] * want[k];
         }
         diff = sqrt(diff);
-        const double bound = 1e-5 * sqrt(norm) + 1e-7 * global;
+        const double u = unit_roundoff(dtype), bound = (1e-5 + 10 * sqrt(20.0 * f->table->n_layers) * u) * sqrt(norm) + (1e-7 + u) * global;
         if (diff / bound > worst) worst = diff / bound;
         CHECK_MSG(diff <= bound, "%s: gradient of %s is off by %.3g, allowed %.3g (norm %.3g)", name, t->name + 5, diff,
                   bound, sqrt(norm));
         mem_free(want);
         mem_free(got);
     }
-    printf("%-16s gradients at %.2f of the bound\n", name, worst);
+    printf("%-16s %s gradients at %.2f of the bound\n", name, dtype == CO_F32 ? "fp32" : dtype == CO_BF16 ? "bf16" : "fp16", worst);
 }
 
 int golden_check_training(const golden *g, fixture_args a, int clipped)
@@ -142,21 +147,48 @@ int golden_check_training(const golden *g, fixture_args a, int clipped)
     engine_bytes(f.engine, &mem);
     CHECK_MSG(mem.total == engine_allocated(f.engine), "planned %zu, allocated %zu", mem.total, engine_allocated(f.engine));
     CHECK_MSG(engine_evaluate(f.engine, &b, 1 / g->n_labels, &res) == CO_OK, "%s", error_message());
-    check_loss("evaluation", res.loss, strtod(golden_json(g, "loss"), NULL));
+    check_loss("evaluation", res.loss, strtod(golden_json(g, "loss"), NULL), 1e-5);
     char *at = (char *)(uintptr_t)strchr(golden_json(g, clipped ? "adamw_losses_clipped" : "adamw_losses"), '[');
     for (int step = 1; step <= 20; step++) {
         const double want = strtod(at + 1, &at);
         int r = engine_micro_step(f.engine, &b, 1 / g->n_labels, 1, step, 1, &res);
         CHECK_MSG(r == CO_OK, "%s", error_message());
         if (r) break;
-        check_loss(g->name, res.loss, want);
-        if (step == 1 && !clipped) check_grads(g->name, &f, g);
+        check_loss(g->name, res.loss, want, 1e-5);
+        if (step == 1 && !clipped) check_grads(g->name, &f, g, CO_F32);
         CHECK_MSG(engine_step(f.engine, step, 1e-3, clipped ? 0.5 : 0, &stats) == CO_OK, "%s", error_message());
         if (step == 1) {
             const double norm = strtod(golden_json(g, "grad_norm"), NULL);
             CHECK_MSG(fabs(stats.grad_norm - norm) <= 1e-5 * norm, "%s: norm %.9g, want %.9g", g->name, stats.grad_norm, norm);
         }
         while (*at && *at != ',' && *at != ']') at++;
+    }
+    fixture_close(&f);
+    return check_failed - failed;
+}
+
+int golden_check_narrow(const golden *g, fixture_args a)
+{
+    const int failed = check_failed;
+    const double u = unit_roundoff(a.dtype);
+    fixture f;
+    const void *columns[2];
+    const engine_batch b = golden_batch(g, columns);
+    engine_result res;
+    a.max_tokens = g->n_tokens + 3;
+    a.max_seqs = g->n_seqs + 1;
+    if (fixture_open(&a, &f) == CO_OK) {
+        engine_memory mem;
+        engine_bytes(f.engine, &mem);
+        CHECK_MSG(mem.total == engine_allocated(f.engine), "planned %zu, allocated %zu", mem.total, engine_allocated(f.engine));
+        const double want = strtod(golden_json(g, "loss"), NULL);
+        CHECK_MSG(engine_evaluate(f.engine, &b, 1 / g->n_labels, &res) == CO_OK, "%s", error_message());
+        check_loss(g->name, res.loss, want, 1e-5 + 4 * u);
+        CHECK_MSG(engine_micro_step(f.engine, &b, 1 / g->n_labels, 1, 1, 1, &res) == CO_OK, "%s", error_message());
+        check_loss(g->name, res.loss, want, 1e-5 + 4 * u);
+        check_grads(g->name, &f, g, a.dtype);
+    } else {
+        CHECK(!"open");
     }
     fixture_close(&f);
     return check_failed - failed;

@@ -29,5 +29,6 @@ engine_batch golden_batch(const golden *g, const void *columns[2]);
 /* Each returns the number of checks that failed; messages are printed. `a` gives the directory and its variant; capacities
  * are filled in. clipped: with the norm limited to 0.5. */
 int golden_check_training(const golden *g, fixture_args a, int clipped);
+int golden_check_narrow(const golden *g, fixture_args a); /* a.dtype bf16 or fp16: loss and gradients against the fp64 ones */
 int golden_check_logits(const golden *g, fixture_args a, int one_by_one); /* through the cache */
 #endif

@@ -18,6 +18,10 @@ int main(void)
             CHECK(golden_check_training(&g, plain, 0) == 0);
             CHECK(golden_check_training(&g, blocks, 0) == 0);
             CHECK(golden_check_training(&g, plain, 1) == 0);
+            for (int k = 0; k < 4; k++) {
+                const fixture_args narrow = {.dir = dir, .dtype = k < 3 ? CO_BF16 : CO_F16, .sum_fp32 = k == 1, .checkpoint_blocks = k == 2};
+                CHECK(golden_check_narrow(&g, narrow) == 0);
+            }
         }
         golden_close(&g);
         mem_free(dir);

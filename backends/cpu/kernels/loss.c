@@ -25,4 +25,7 @@ void k_masked_sum_rows_bwd(const cpu_step *s)
     for (int32_t q = 0; q < s->live->n_seqs; q++)
         for (int32_t t = s->live->seq_start[q]; t < s->live->seq_start[q + 1]; t++) s->out[0].p[t] = s->in[0].p[t] * s->in[1].p[q];
 }
-void k_loss_seed(const cpu_step *s) { s->out[0].p[0] = s->live->loss_weight; }
+void k_loss_seed(const cpu_step *s)
+{
+    s->out[0].p[0] = s->live->loss_weight * (s->live->loss_scale ? *s->live->loss_scale : 1.0f);
+}

@@ -29,4 +29,7 @@ void ref_MASKED_SUM_ROWS_BWD(const ref_line *s)
         for (int64_t t = s->live->seq_start[q]; t < s->live->seq_start[q + 1]; t++)
             ref_put(&s->out[0], t, 0, ref_get(&s->in[0], t, 0) * ref_get(&s->in[1], q, 0));
 }
-void ref_LOSS_SEED(const ref_line *s) { ref_put(&s->out[0], 0, 0, s->live->loss_weight); }
+void ref_LOSS_SEED(const ref_line *s)
+{
+    ref_put(&s->out[0], 0, 0, (double)s->live->loss_weight * (s->live->loss_scale ? (double)*s->live->loss_scale : 1));
+}

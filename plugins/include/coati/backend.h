@@ -4,6 +4,7 @@
 #define COATI_BACKEND_H
 #include "host.h"
 #include "ops.h"
+#include "step.h"
 #include "types.h"
 
 #define CO_NONE UINT32_MAX /* an absent optional input or an unwanted output */
@@ -58,7 +59,9 @@ typedef struct co_plan {
     size_t region_bytes[16];
 } co_plan;
 
-/* Counts and per-sequence facts of the batch at hand. Arrays are on the host for a CPU backend. */
+/* Counts and per-sequence facts of the batch at hand. co_binding.host_live is always the host's, arrays too. dev_live is
+ * the same struct in device memory with arrays in device memory on a device backend (CO_BACKEND_ASYNC), so that what
+ * was captured once serves every batch; elsewhere it is host_live. */
 typedef struct co_live {
     uint32_t struct_size;
     int32_t n_tokens, n_seqs, n_gathered;
@@ -69,7 +72,9 @@ typedef struct co_live {
     float inv_denom;            /* 1 / D of masked_mean                                          */
     float loss_weight;          /* LOSS_SEED                                                     */
     uint32_t unit;              /* instance running now: 0 embed, 1.. blocks; keys dropout       */
-    uint32_t pad;
+    int32_t class_tokens;       /* host_live: rows to launch for, n_tokens or more; the same for all batches that share
+                                   a captured graph                                              */
+    const float *loss_scale;    /* LOSS_SEED multiplies by it (co_step_state.loss_scale); NULL: 1 */
     uint64_t step_key;          /* optimizer step and micro-step: keys dropout                   */
 } co_live;
 
@@ -82,6 +87,7 @@ typedef struct co_binding {
     const co_live *host_live, *dev_live;
 } co_binding;
 
+enum { CO_BACKEND_ASYNC = 1u << 0 };  /* calls queue and return; CO_MEM_DEVICE is not the host's to read or write */
 enum { CO_SLICE_NO_DECAY = 1u << 0 }; /* co_optim_slice.flags: weight decay does not apply */
 
 typedef struct co_optim_slice {
@@ -89,8 +95,8 @@ typedef struct co_optim_slice {
     int64_t n, step;             /* step counts from 1 */
     float *master;               /* fp32 weights, updated in place */
     const void *grad;
-    uint32_t grad_dtype, out_dtype; /* co_dtype */
-    void *out;                   /* compute copy, or NULL when the master is it */
+    uint32_t grad_dtype, out_dtype; /* co_dtype: fp32, bf16, fp16 */
+    void *out;                   /* compute copy, rounded to nearest even; NULL when the master is it */
     void *state[4];              /* fp32 */
     float lr, grad_scale;        /* the gradient is multiplied by grad_scale first */
     const float *dev_scale;      /* optional: a further factor that lives on the device */
@@ -100,12 +106,16 @@ typedef struct co_optim_slice {
 typedef struct co_backend_vt {
     uint32_t struct_size;
     uint32_t dtypes; /* bit per co_dtype it computes in */
+    uint32_t flags;  /* CO_BACKEND_* */
+    uint32_t pad;
     int (*open)(const co_host *h, const void *opts, void **self);
     void (*close)(void *self);
     int (*memory)(void *self, size_t *free_bytes, size_t *total_bytes);
     /* [main] Start-up only; 256-byte aligned, zero-filled. */
     int (*alloc)(void *self, co_mem kind, size_t bytes, void **out);
     void (*free)(void *self, co_mem kind, void *p);
+    /* Between any two places. Of host memory that is not CO_MEM_PINNED, a source may be reused and a destination read
+     * when it returns; pinned memory after the stream has come that far. */
     int (*copy)(void *self, void *dst, const void *src, size_t bytes, co_stream on);
     int (*fill0)(void *self, void *dst, size_t bytes, co_stream on);
     int (*stream_new)(void *self, co_stream *out);
@@ -126,7 +136,8 @@ typedef struct co_backend_vt {
     /* Flat-buffer helpers for strategies and optimizers. */
     int (*flat_cast)(void *self, void *dst, co_dtype dt, const void *src, co_dtype st, int64_t n, co_stream on);
     int (*flat_axpy)(void *self, void *y, const void *x, co_dtype t, float a, int64_t n, co_stream on);
-    /* *out = sum of squares (double), deterministic for a given n; device backends write device memory. */
+    /* *out = sum of squares (double), deterministic for a given n; *out is in CO_MEM_DEVICE. t: fp32, bf16, fp16. Infinite
+     * and NaN elements make it so. */
     int (*flat_sqnorm)(void *self, const void *x, co_dtype t, int64_t n, double *out, co_stream on);
     /* Loshchilov & Hutter 2019, decoupled weight decay wd (not applied with CO_SLICE_NO_DECAY):
      * g = grad*grad_scale; m = b1 m + (1-b1) g; v = b2 v + (1-b2) g^2;
@@ -136,5 +147,8 @@ typedef struct co_backend_vt {
     int (*graph_end)(void *self, co_stream on, void **graph);  /* optional */
     int (*graph_launch)(void *self, void *graph, co_stream on);/* optional */
     const void *(*extension)(void *self, const char *id);      /* optional */
+    int (*event_sync)(void *self, co_event e); /* the host waits for it */
+    /* co_step_judge on the sum of n doubles. `sums`, `state` and rule->loss are in CO_MEM_DEVICE, *rule may go. */
+    int (*step_factor)(void *self, const co_step_rule *rule, const double *sums, int64_t n, co_step_state *state, co_stream on);
 } co_backend_vt;
 #endif

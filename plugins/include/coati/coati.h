@@ -4,6 +4,7 @@
 #include "plugin.h"
 #include "graph.h"
 #include "model.h"
+#include "step.h"
 #include "backend.h"
 #include "optimizer.h"
 #include "comm.h"

@@ -1,5 +1,10 @@
 /* strategy.h: who holds which bytes of parameters, gradients and optimizer states, and when.
  *
+ * Precision: parameters are handed out in their slot's dtype, gradients in its grad_dtype, and both may differ from
+ * slot to slot. A trainable parameter of less than fp32 has an fp32 master, from which each update rounds the compute
+ * copy; one in fp32 is its own master. Optimizer states are fp32. A frozen parameter is held once, in its dtype,
+ * without master, gradient or states.
+ *
  * Layout rule, relied on by the fuse pass: a strategy hands out each unit's parameters from one flat buffer
  * per (unit, group), in declaration order, every start aligned to CO_PARAM_ALIGN bytes. */
 #ifndef COATI_STRATEGY_H
@@ -30,6 +35,7 @@ typedef struct co_param_slot { /* one concrete tensor of one unit instance */
     uint32_t group;              /* same dtype, trainable and decay: one flat buffer per unit and group */
     uint32_t storage;            /* 0 dense, else a quantised format, never trainable */
     int32_t trainable;
+    uint32_t grad_dtype;         /* co_dtype of the gradient: that of the parameter if a step has one micro-step, else fp32 */
     const char *name;  /* file name with the layer number in place */
     co_tensor shape;   /* data == NULL; dtype is the compute dtype */
     uint64_t reserved[4];
@@ -52,13 +58,19 @@ typedef struct co_strategy_args {
     const co_schedule *schedules;
     size_t device_budget, host_budget;
     co_stream compute;
-    int32_t plan_only; /* 1: allocate nothing; only report() and close() follow */
+    int32_t plan_only; /* 1: allocate nothing; only bytes() and close() follow */
+    int32_t pad;
+    const co_step_rule *rule; /* step() judges by it, its own max_norm put in; NULL without an optimizer */
+    co_step_state *state;     /* in CO_MEM_DEVICE, the host's; updates read factor and skip there. NULL if plan_only */
 } co_strategy_args;
 
 typedef struct co_step_stats {
     uint32_t struct_size;
     int32_t skipped;
-    double grad_norm; /* before clipping */
+    double grad_norm;       /* before clipping, loss scale taken out */
+    float loss_scale;       /* that the step's gradients carried; 1 without scaling */
+    uint32_t pad;
+    const char *overflowed; /* skipped: the first parameter, in the order of the backward, whose gradient is not finite; may be NULL */
 } co_step_stats;
 
 /* What a strategy holds, to the byte: for --plan, and compared with what was allocated. */
@@ -82,9 +94,11 @@ typedef struct co_strategy_vt {
     int (*release)(void *self, uint32_t unit, co_phase ph);
     /* All gradient contributions of `unit` are queued; may start reducing at once. */
     int (*grads_ready)(void *self, uint32_t unit, int last_micro_step);
-    /* Norm, clip to max_norm (0: never), update, publish new parameters, gradients count as cleared.
-     * `step` counts from 1. Queues and returns; stats() may be asked later. */
+    /* Norm, clip to max_norm (0: never), update, publish new parameters, gradients count as cleared. `step` counts from
+     * 1. Queues and returns: what came of it stands in args.state, which the host reads when the stream is there. */
     int (*step)(void *self, int64_t step, double lr, double max_norm);
+    /* Asked when the stream is past that step and it was skipped, before the step after the next is queued: adds
+     * `overflowed`; the host has filled in the rest. */
     int (*stats)(void *self, int64_t step, co_step_stats *out);
     /* State by parameter and range, whatever the layout. what: 0 master weight, 1.. optimizer state. Local: a
      * range this rank does not own is CO_E_INVALID. write(what 0) also publishes the compute copy. */

@@ -15,6 +15,12 @@ typedef enum co_dtype {
     CO_F64 /* reference backend and gradient checks only */
 } co_dtype;
 
+/* Bytes of one element. */
+static inline size_t co_dtype_bytes(uint32_t t)
+{
+    return t == CO_BF16 || t == CO_F16 ? 2 : t == CO_F64 || t == CO_I64 ? 8 : t == CO_U8 ? 1 : 4;
+}
+
 typedef enum co_mem { CO_MEM_HOST = 0, CO_MEM_PINNED, CO_MEM_DEVICE } co_mem;
 
 /* A view, never an owner. Row major; the last dimension is contiguous. A tensor of two dimensions
