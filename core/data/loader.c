@@ -399,3 +399,23 @@ int loader_next(loader *l, const step_batch **out)
 }
 
 void loader_stats(const loader *l, loader_totals *out) { *out = l->totals; }
+
+int loader_peek(loader *l, int64_t place, co_arena *a, const int32_t **ids, int32_t *n, int32_t *n_prompt)
+{
+    const co_dataset_vt *vt = l->c.dataset;
+    const int clone = CO_HAS(co_dataset_vt, vt, clone);
+    void *self = l->c.dataset_self;
+    sample s;
+    if (place < 0 || place >= l->plan.r.n_records) return CO_END;
+    int rc = clone ? vt->clone(l->c.dataset_self, &self) : CO_OK;
+    if (rc) return rc;
+    if (!clone) pthread_mutex_lock(&l->dataset_mu);
+    rc = sample_make(&l->maker, self, l->subset ? l->subset[place] : place, a, &s);
+    if (clone) vt->close(self);
+    else pthread_mutex_unlock(&l->dataset_mu);
+    if (rc) return rc;
+    *ids = s.ids;
+    *n = s.n;
+    *n_prompt = s.first_label;
+    return CO_OK;
+}

@@ -100,4 +100,8 @@ int loader_seek(loader *l, int64_t step);
  * loader then gives the same error until it is moved by loader_seek. */
 int loader_next(loader *l, const step_batch **out);
 void loader_stats(const loader *l, loader_totals *out);
+/* Record `place` (from 0) of this loader's part as ids in the arena, beside the readers: n_prompt ids stand before the
+ * answer, which is the rest with its EOS (n = n_prompt: nothing of it is left). For looking at the data. CO_END behind the
+ * last record, CO_E_FORMAT for a broken one, whatever skip_bad says. */
+int loader_peek(loader *l, int64_t place, co_arena *a, const int32_t **ids, int32_t *n, int32_t *n_prompt);
 #endif

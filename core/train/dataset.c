@@ -134,7 +134,7 @@ int run_open_data(run *r, const char *section, const dataset_opts *o, int traini
         return FAIL(CO_E_CONFIG, "%s: [%s] max_len = %lld is beyond the model's %u positions", config_where(r->config, section, "max_len"),
                     section, (long long)o->max_len, r->table->info.max_seq);
     int rc = open_source(r, section, o, d);
-    return rc ? rc : open_loader(r, o, training, 0, d);
+    return rc ? rc : open_loader(r, o, training, !training && o->split_share > 0, d);
 }
 
 int run_open_held_out(run *r)

@@ -8,7 +8,7 @@
 #include "core/params/load.h"
 #include <string.h>
 
-#define PASS_TOKENS 512 /* new tokens a pass: a long prompt takes several */
+#define PASS_TOKENS 512 /* new tokens a pass besides one a slot: a long prompt takes several */
 
 struct generator {
     host *host;
@@ -26,9 +26,7 @@ struct generator {
     param_table *table;
     engine *engine;
     int64_t slots, max_len;
-    sample_space space;
-    struct slot { generate_job *job; int64_t past, fed; int32_t next; } *slot;
-    int32_t *ids, *start, *which, *past, *rows, *owner;
+    decoder *decoder;
 };
 
 static int feature(generator *g, co_kind kind, const char *name, const co_feature **f, void **opts)
@@ -137,17 +135,9 @@ int generator_open(const generator_args *a, generator **out)
     }
     if (r == CO_OK) r = open_engine(g, a->model_dir);
     if (r == CO_OK) {
-        const size_t n = (size_t)(PASS_TOKENS + g->slots + 1), v = g->table->info.n_vocab;
-        g->space.p = mem_calloc(v, sizeof *g->space.p);
-        g->space.order = mem_calloc(v, sizeof *g->space.order);
-        g->slot = mem_calloc((size_t)g->slots, sizeof *g->slot);
-        g->ids = mem_calloc(n, 4);
-        g->start = mem_calloc(n, 4);
-        g->which = mem_calloc(n, 4);
-        g->past = mem_calloc(n, 4);
-        g->rows = mem_calloc(n, 4);
-        g->owner = mem_calloc(n, 4);
-        if (!g->space.p || !g->space.order || !g->slot || !g->ids || !g->start || !g->which || !g->past || !g->rows || !g->owner) r = CO_E_NOMEM;
+        const decoder_args d = {.engine = g->engine, .slots = g->slots, .max_len = g->max_len, .pass_tokens = PASS_TOKENS + g->slots,
+                                .n_vocab = g->table->info.n_vocab, .eos = g->tokenizer.eos};
+        r = decoder_open(&d, &g->decoder);
     }
     if (r) generator_close(g);
     else *out = g;
@@ -157,8 +147,7 @@ int generator_open(const generator_args *a, generator **out)
 void generator_close(generator *g)
 {
     if (!g) return;
-    void *const list[] = {g->space.p, g->space.order, g->slot, g->ids, g->start, g->which, g->past, g->rows, g->owner};
-    for (size_t i = 0; i < sizeof list / sizeof *list; i++) mem_free(list[i]);
+    decoder_close(g->decoder);
     engine_close(g->engine);
     tokenizer_close(&g->tokenizer);
     param_table_free(g->table);
@@ -178,87 +167,4 @@ void generator_close(generator *g)
 const tokenizer *generator_tokenizer(const generator *g) { return &g->tokenizer; }
 int64_t generator_max_len(const generator *g) { return g->max_len; }
 
-static int accept(generator *g, struct slot *s, int32_t id, double logprob)
-{
-    generate_job *j = s->job;
-    if (id == g->tokenizer.eos) {
-        j->finish = FINISH_EOS;
-        s->job = NULL;
-        return CO_OK;
-    }
-    j->ids[j->n_ids] = id;
-    if (j->logprobs) j->logprobs[j->n_ids] = logprob;
-    j->n_ids++;
-    s->next = id;
-    int r = j->on_token ? j->on_token(j->ctx, j, id) : CO_OK;
-    if (j->n_ids == j->max_new) {
-        j->finish = FINISH_LENGTH;
-        s->job = NULL;
-    }
-    return r;
-}
-
-/* One pass: each busy slot adds its next tokens: a piece of its prompt, or the token just made. */
-static int pass(generator *g, const sample_opts *o)
-{
-    engine_pass p = {.ids = g->ids, .seq_start = g->start, .slot = g->which, .past_len = g->past, .rows = g->rows};
-    const float *logits;
-    for (int64_t i = 0; i < g->slots; i++) {
-        struct slot *s = &g->slot[i];
-        if (!s->job) continue;
-        const int prompt = s->fed < s->job->n_prompt;
-        int64_t n = prompt ? s->job->n_prompt - s->fed : 1;
-        const int64_t room = PASS_TOKENS + g->slots - p.n_tokens - (g->slots - i - 1); /* a token for each later slot */
-        if (n > room) n = room;
-        for (int64_t k = 0; k < n; k++) g->ids[p.n_tokens + k] = prompt ? s->job->prompt[s->fed + k] : s->next;
-        g->start[p.n_seqs] = p.n_tokens;
-        g->which[p.n_seqs] = (int32_t)i;
-        g->past[p.n_seqs++] = (int32_t)s->past;
-        p.n_tokens += (int32_t)n;
-        s->past += n;
-        if (prompt) s->fed += n;
-        if (prompt && s->fed < s->job->n_prompt) continue; /* more of the prompt is to come */
-        g->owner[p.n_rows] = (int32_t)i;
-        g->rows[p.n_rows++] = p.n_tokens - 1;
-    }
-    g->start[p.n_seqs] = p.n_tokens;
-    int r = engine_generate(g->engine, &p, &logits);
-    for (int32_t k = 0; k < p.n_rows && r == CO_OK; k++) {
-        struct slot *s = &g->slot[g->owner[k]];
-        double logprob;
-        const int64_t vocab = g->table->info.n_vocab;
-        const int32_t id = sample_token(logits + k * vocab, vocab, o, s->job->key, s->past, &g->space, &logprob);
-        r = accept(g, s, id, logprob);
-    }
-    return r;
-}
-
-int generate(generator *g, generate_job *jobs, size_t n, const sample_opts *o)
-{
-    int r = CO_OK;
-    size_t next = 0;
-    for (size_t i = 0; i < n; i++) {
-        jobs[i].n_ids = 0;
-        jobs[i].finish = FINISH_LENGTH;
-        if (jobs[i].n_prompt < 1) return FAIL(CO_E_INVALID, "prompt %zu is empty and the tokenizer has no BOS", i + 1);
-        if (jobs[i].n_prompt + jobs[i].max_new > g->max_len)
-            return FAIL(CO_E_CONFIG, "prompt %zu has %lld tokens; with %lld new ones that is beyond %lld positions: lower --max-new-tokens",
-                        i + 1, (long long)jobs[i].n_prompt, (long long)jobs[i].max_new, (long long)g->max_len);
-    }
-    for (;;) {
-        int busy = 0;
-        for (int64_t i = 0; i < g->slots; i++) {
-            while (!g->slot[i].job && next < n) {
-                generate_job *j = &jobs[next++];
-                if (j->max_new > 0) g->slot[i] = (struct slot){.job = j};
-            }
-            busy |= g->slot[i].job != NULL;
-        }
-        if (!busy) return CO_OK;
-        r = pass(g, o);
-        if (r) {
-            memset(g->slot, 0, (size_t)g->slots * sizeof *g->slot);
-            return r;
-        }
-    }
-}
+int generate(generator *g, decode_job *jobs, size_t n, const sample_opts *o) { return decode(g->decoder, jobs, n, o); }

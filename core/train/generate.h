@@ -1,10 +1,8 @@
-/* generate.h: a model directory opened for generation, and text from prompts through the key/value cache. Up to
- * `slots` sequences run at once; a waiting prompt takes the place of one that ends. */
+/* generate.h: a model directory opened for generation, with adapters or without. Up to `slots` sequences run at once. */
 #ifndef CORE_TRAIN_GENERATE_H
 #define CORE_TRAIN_GENERATE_H
-#include "core/graph/engine.h"
 #include "core/params/tokenizer.h"
-#include "core/train/sample.h"
+#include "core/train/decode.h"
 
 typedef struct generator generator;
 
@@ -24,20 +22,6 @@ int generator_use_adapter(generator *g, size_t i);
 const tokenizer *generator_tokenizer(const generator *g);
 int64_t generator_max_len(const generator *g);
 
-typedef enum generate_finish { FINISH_EOS = 0, FINISH_LENGTH } generate_finish;
-typedef struct generate_job {
-    const int32_t *prompt; /* ids, BOS included; at least one */
-    int64_t n_prompt, max_new;
-    uint64_t key;          /* keys the random draws */
-    int32_t *ids;          /* [max_new] made here */
-    double *logprobs;      /* [max_new] or NULL */
-    int64_t n_ids;         /* made, EOS left out */
-    generate_finish finish;
-    /* Optional: called for each token as it is made. */
-    int (*on_token)(void *ctx, struct generate_job *job, int32_t id);
-    void *ctx;
-} generate_job;
-
-/* Runs all jobs. CO_E_INVALID if a prompt and its new tokens do not fit max_len. */
-int generate(generator *g, generate_job *jobs, size_t n, const sample_opts *o);
+/* As decode: CO_E_CONFIG if a prompt and its new tokens do not fit max_len. */
+int generate(generator *g, decode_job *jobs, size_t n, const sample_opts *o);
 #endif

@@ -26,7 +26,7 @@ typedef struct precision_opts { int32_t dtype, pad; } precision_opts;
 typedef struct strategy_opts { const char *name; } strategy_opts;
 typedef struct lora_opts { int64_t rank; double alpha, dropout; const char *targets; int32_t bias, rslora, merge, pad; } lora_opts;
 typedef struct checkpoint_opts { const char *every; int64_t keep; int32_t resume, pad; int64_t every_steps; } checkpoint_opts;
-typedef struct log_opts { int64_t every; int32_t progress, tensorboard, trace, pad; } log_opts;
+typedef struct log_opts { int64_t every, samples, sample_tokens; int32_t progress, tensorboard, trace, pad; } log_opts;
 typedef struct plugins_opts { const char *path; } plugins_opts;
 
 enum { INIT_PRETRAINED = 0, INIT_RANDOM };

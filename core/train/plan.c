@@ -11,18 +11,19 @@ char *run_plan_text(const run *r)
     const struct { const char *name; size_t bytes; } rows[] = {
         {"parameters", m.params}, {"gradients", m.grads}, {"optimizer states", m.optimizer}, {"master weights", m.master},
         {"strategy, other", m.strategy_other}, {"saved activations", m.saved}, {"hidden states", m.hidden},
-        {"work", m.work}, {"batch", m.batch}, {"results", m.out}, {"total", m.total}};
+        {"key/value cache", m.cache}, {"work", m.work}, {"batch", m.batch}, {"results", m.out}, {"total", m.total}};
     char text[2048];
     size_t at = (size_t)snprintf(text, sizeof text, "%-20s %18s %12s\n", "memory", "bytes", "MiB");
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
         if (rows[i].bytes && at < sizeof text)
             at += (size_t)snprintf(text + at, sizeof text - at, "%-20s %18zu %12.1f\n", rows[i].name, rows[i].bytes, (double)rows[i].bytes / 1048576);
     int32_t tokens, seqs;
-    loader_capacity(r->train.loader, &tokens, &seqs);
+    loader *const data = r->train.loader ? r->train.loader : r->eval.loader;
+    loader_capacity(data, &tokens, &seqs);
     if (at < sizeof text)
         snprintf(text + at, sizeof text - at,
                  "model %s, %lld parameters, %lld of them trained; %lld records; %lld steps of up to %lld micro-steps of up to %d tokens in %d samples\n",
-                 r->model_name, (long long)r->table->n_elements, (long long)r->table->n_trainable, (long long)loader_n_records(r->train.loader),
+                 r->model_name, (long long)r->table->n_elements, (long long)r->table->n_trainable, (long long)loader_n_records(data),
                  (long long)r->total_steps, (long long)r->o.batch.accumulation, tokens, seqs);
     return mem_strdup(text);
 }

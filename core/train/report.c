@@ -22,6 +22,7 @@ static const char style[] =
     "pre{padding:12px 16px;overflow-x:auto;font:13px/1.45 ui-monospace,monospace;margin:0}"
     "table{border-spacing:0;width:100%}td{padding:5px 16px;border-top:1px solid var(--line);vertical-align:top}"
     "tr:first-child td{border-top:0}td:first-child{color:var(--soft);white-space:nowrap}td+td{text-align:right;word-break:break-word}"
+    ".say td{width:33%;text-align:left;white-space:pre-wrap;color:var(--ink)}.say tr:first-child td{color:var(--soft)}"
     ".axis line{stroke:var(--line)}.axis text{fill:var(--soft);font-size:11px}.title{fill:var(--ink);font-size:14px;font-weight:600}"
     "polyline{fill:none;stroke-width:1.6;stroke-linejoin:round}.raw{stroke:var(--raw)}.mean{stroke:var(--main)}"
     "polyline.other{stroke:var(--other)}circle.other{fill:var(--other)}";
@@ -117,6 +118,23 @@ static void block(html *h, const char *title, const char *text)
     html_raw(h, "</pre></div>\n");
 }
 
+static void answers(html *h, const report_answer *a, size_t n)
+{
+    if (n == 0) return;
+    html_raw(h, "<h2>Answers</h2>\n<table class=\"say\">\n<tr><td>prompt</td><td>in the data</td><td>the model, greedy</td></tr>\n");
+    for (size_t i = 0; i < n; i++) {
+        const char *const cells[] = {a[i].prompt, a[i].wanted, a[i].got};
+        html_raw(h, "<tr>");
+        for (int k = 0; k < 3; k++) {
+            html_raw(h, "<td>");
+            html_text(h, cells[k]);
+            html_raw(h, "</td>");
+        }
+        html_raw(h, "</tr>\n");
+    }
+    html_raw(h, "</table>\n");
+}
+
 static void page(html *h, const report_facts *f, const series_set *s)
 {
     char when[64];
@@ -131,6 +149,7 @@ static void page(html *h, const report_facts *f, const series_set *s)
     html_raw(h, "</h1>\n<p>written by coati, %s</p>\n", when);
     cards(h, s);
     charts(h, s);
+    answers(h, f->answers, f->n_answers);
     html_raw(h, "<div class=\"row\">\n");
     if (f->n_data) table(h, "Data", f->data, f->n_data);
     if (f->n_environment) table(h, "Environment", f->environment, f->n_environment);

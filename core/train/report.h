@@ -5,10 +5,13 @@
 #include <stdint.h>
 
 typedef struct report_row { const char *name; char value[160]; } report_row;
+typedef struct report_answer { const char *prompt, *wanted, *got; } report_answer;
 typedef struct report_facts {
     const char *title, *config, *plan; /* texts as they are; config and plan may be NULL */
     const report_row *data, *environment;
     size_t n_data, n_environment;
+    const report_answer *answers; /* of the model as it is now */
+    size_t n_answers;
 } report_facts;
 
 /* Draws what output/metrics.jsonl holds, so that a resumed run's page shows all of it, and writes

@@ -1,5 +1,6 @@
 /* report_run.c: what the page says of a run, gathered from it and from the machine. */
 #include "core/base/memory.h"
+#include "core/train/answers.h"
 #include "core/train/report.h"
 #include "core/train/run.h"
 #include <stdarg.h>
@@ -68,19 +69,24 @@ static void add_machine(rows *out, const run *r)
     if (uname(&u) == 0) add(out, "system", "%s %s %s", u.sysname, u.release, u.machine);
 }
 
-int run_write_report(const run *r)
+int run_write_report(run *r, int with_answers)
 {
     rows *data = mem_calloc(1, sizeof *data), *machine = mem_calloc(1, sizeof *machine);
     char *ini = config_print(r->config), *plan = run_plan_text(r);
-    int rc = data && machine && ini && plan ? CO_OK : CO_E_NOMEM;
+    co_arena *texts = arena_new(1 << 14);
+    report_answer *answers = NULL;
+    size_t n_answers = 0;
+    int rc = data && machine && ini && plan && texts ? CO_OK : CO_E_NOMEM;
+    if (rc == CO_OK && with_answers) rc = run_answers(r, texts, &answers, &n_answers);
     if (rc == CO_OK) {
         add_data(data, &r->train);
         if (r->eval.loader) add(data, "held-out records", "%lld of %s", (long long)loader_n_records(r->eval.loader), r->eval.path);
         add_machine(machine, r);
         const report_facts f = {.title = r->o.run.output, .config = ini, .plan = plan, .data = data->at, .n_data = data->n,
-                                .environment = machine->at, .n_environment = machine->n};
+                                .environment = machine->at, .n_environment = machine->n, .answers = answers, .n_answers = n_answers};
         rc = report_write(r->o.run.output, &f);
     }
+    arena_free(texts);
     mem_free(plan);
     mem_free(ini);
     mem_free(machine);

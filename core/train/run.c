@@ -50,7 +50,7 @@ static int open_parallel(run *r)
     return s;
 }
 
-static int open_learning(run *r)
+static int open_optimizer(run *r)
 {
     const co_feature *f;
     void *opts = NULL;
@@ -61,8 +61,14 @@ static int open_learning(run *r)
         s = r->optim->open(host_services(r->host), opts, &r->optim_self);
     }
     mem_free(opts);
-    opts = NULL;
-    if (s == CO_OK) s = host_feature(r->host, CO_KIND_LOSS, r->o.loss.name, &f);
+    return s;
+}
+
+static int open_loss(run *r)
+{
+    const co_feature *f;
+    void *opts = NULL;
+    int s = host_feature(r->host, CO_KIND_LOSS, r->o.loss.name, &f);
     if (s == CO_OK) s = run_bind_feature(r, "loss", f, &opts);
     if (s == CO_OK) {
         r->loss = host_loss(r->host, f);
@@ -107,12 +113,24 @@ static int freeze_all_but_embeddings(param_table *t)
     return s;
 }
 
+/* An adapter to evaluate: held against the model's own table, then laid over it. */
+static int open_adapter(run *r, const char *dir)
+{
+    param_table *base = NULL;
+    int s = adapter_open(dir, &r->adapter);
+    if (s == CO_OK) s = param_table_build(r->model, r->model_self, options_dtype(r->o.precision.dtype), &base);
+    if (s == CO_OK) s = adapter_check(r->adapter, base, r->o.model.path);
+    if (s == CO_OK) s = lora_open(host_services(r->host), r->model, r->model_self, adapter_spec(r->adapter), &r->lora);
+    param_table_free(base);
+    return s;
+}
+
 /* The parameters, those of adapters included, and which of them train. */
 static int open_table(run *r)
 {
     const lora_opts *o = &r->o.lora;
     const lora_spec spec = {.rank = o->rank, .alpha = o->alpha, .dropout = o->dropout, .rslora = o->rslora, .bias = o->bias, .targets = o->targets};
-    int s = o->rank > 0 ? lora_open(host_services(r->host), r->model, r->model_self, &spec, &r->lora) : CO_OK;
+    int s = o->rank > 0 && !r->lora ? lora_open(host_services(r->host), r->model, r->model_self, &spec, &r->lora) : CO_OK;
     if (s == CO_OK) s = param_table_build(run_model(r), run_model_self(r), options_dtype(r->o.precision.dtype), &r->table);
     if (s == CO_OK && r->o.batch.accumulation > 1) param_table_sum_fp32(r->table);
     if (s == CO_OK && r->lora) s = lora_freeze(r->lora, r->table);
@@ -120,7 +138,7 @@ static int open_table(run *r)
     return s;
 }
 
-static int open_model(run *r)
+static int open_model(run *r, const char *adapter_dir)
 {
     const co_feature *f;
     void *opts = NULL;
@@ -134,6 +152,7 @@ static int open_model(run *r)
         if (s) s = error_prefix(s, "%s", r->o.model.path);
     }
     mem_free(opts);
+    if (s == CO_OK && adapter_dir) s = open_adapter(r, adapter_dir);
     if (s == CO_OK) s = open_table(r);
     if (s == CO_OK && r->o.model.init == INIT_PRETRAINED) s = st_open_dir(r->o.model.path, &r->weights);
     if (s == CO_OK && r->weights) s = params_load(r->table, r->weights, r->hf, 0, NULL, NULL, NULL); /* the checks only */
@@ -148,22 +167,45 @@ static int open_tokenizer(run *r)
     return s;
 }
 
+enum { ANSWER_PROMPT = 256 }; /* tokens of the longest prompt answered for the report */
+
+/* Room for the report's answers: one sequence at a time, so that it stays small beside the rest. */
+static void size_answers(run *r)
+{
+    const int64_t prompt = r->o.dataset.max_len < ANSWER_PROMPT ? r->o.dataset.max_len : ANSWER_PROMPT;
+    const int64_t want = prompt + r->o.log.sample_tokens, most = r->table->info.max_seq;
+    if (r->o.log.samples > 0 && r->optim) r->answer_len = want < most ? want : most;
+}
+
 static int open_engine(run *r)
 {
     static const engine_column columns[] = {{"labels", CO_I32, CO_ROWS_TOKENS}, {"mask", CO_F32, CO_ROWS_TOKENS}};
-    int32_t tokens, seqs, eval_tokens = 0, eval_seqs = 0;
-    loader_capacity(r->train.loader, &tokens, &seqs);
+    int32_t tokens = 0, seqs = 0, eval_tokens = 0, eval_seqs = 0;
+    size_answers(r);
+    if (r->train.loader) loader_capacity(r->train.loader, &tokens, &seqs);
     if (r->eval.loader) loader_capacity(r->eval.loader, &eval_tokens, &eval_seqs);
     const engine_args a = {
         .host = host_services(r->host), .backend = r->backend, .backend_self = r->backend_self, .model = run_model(r),
         .model_self = run_model_self(r), .params = r->table, .strategy = r->strategy, .strategy_opts = r->strategy_opts, .comm = r->comm,
         .comm_self = r->comm_self, .optim = r->optim, .optim_self = r->optim_self, .loss = r->loss, .loss_self = r->loss_self,
         .columns = columns, .n_columns = 2, .max_tokens = tokens > eval_tokens ? tokens : eval_tokens,
-        .max_seqs = seqs > eval_seqs ? seqs : eval_seqs, .checkpoint_blocks = r->o.model.checkpointing};
+        .max_seqs = seqs > eval_seqs ? seqs : eval_seqs, .checkpoint_blocks = r->o.model.checkpointing,
+        .slots = r->answer_len > 0, .slot_len = r->answer_len, .pass_tokens = RUN_ANSWER_PASS, .pass_rows = 1};
     return engine_open(&a, &r->engine);
 }
 
-int run_open(config *c, run *r)
+static int open_data(run *r)
+{
+    if (!r->optim && !config_get(r->config, "dataset", "max_len") && r->o.dataset.max_len > r->table->info.max_seq)
+        r->o.dataset.max_len = r->table->info.max_seq; /* nobody asked for the default's length */
+    if (!r->optim) return run_open_data(r, "dataset", &r->o.dataset, 0, &r->eval);
+    int s = run_open_data(r, "dataset", &r->o.dataset, 1, &r->train);
+    if (s == CO_OK && r->o.has_eval) s = run_open_data(r, "dataset.eval", &r->o.eval_dataset, 0, &r->eval);
+    if (s == CO_OK && r->o.dataset.split_share > 0) s = run_open_held_out(r);
+    return s;
+}
+
+static int open_all(config *c, run *r, int training, const char *adapter_dir)
 {
     memset(r, 0, sizeof *r);
     r->config = c;
@@ -174,17 +216,19 @@ int run_open(config *c, run *r)
     host_seed(r->host, (uint64_t)r->o.run.seed);
     s = open_backend(r);
     if (s == CO_OK) s = open_parallel(r);
-    if (s == CO_OK) s = open_learning(r);
-    if (s == CO_OK) s = open_model(r);
+    if (s == CO_OK && training) s = open_optimizer(r);
+    if (s == CO_OK) s = open_loss(r);
+    if (s == CO_OK) s = open_model(r, adapter_dir);
     if (s == CO_OK) s = open_tokenizer(r);
-    if (s == CO_OK) s = run_open_data(r, "dataset", &r->o.dataset, 1, &r->train);
-    if (s == CO_OK && r->o.has_eval) s = run_open_data(r, "dataset.eval", &r->o.eval_dataset, 0, &r->eval);
-    if (s == CO_OK && r->o.dataset.split_share > 0) s = run_open_held_out(r);
+    if (s == CO_OK) s = open_data(r);
     if (s == CO_OK) s = config_finish(c);
     if (s == CO_OK) s = open_engine(r);
-    if (s == CO_OK) r->total_steps = loader_total_steps(r->train.loader);
+    if (s == CO_OK && training) r->total_steps = loader_total_steps(r->train.loader);
     return s;
 }
+
+int run_open(config *c, run *r) { return open_all(c, r, 1, NULL); }
+int run_open_eval(config *c, const char *adapter_dir, run *r) { return open_all(c, r, 0, adapter_dir); }
 
 static int write_param(void *ctx, uint32_t param, int64_t first, int64_t n, const float *values)
 {
@@ -197,7 +241,8 @@ int run_allocate(run *r)
     if (s) return s;
     if (r->weights) s = params_load(r->table, r->weights, r->hf, (uint64_t)r->o.run.seed, write_param, r->engine, NULL);
     else s = params_init(r->table, (uint64_t)r->o.run.seed, write_param, r->engine);
-    if (s == CO_OK && r->lora) s = lora_init(r->lora, r->table, (uint64_t)r->o.run.seed, write_param, r->engine);
+    if (s == CO_OK && r->adapter) s = adapter_load(r->adapter, r->lora, r->table, write_param, r->engine);
+    else if (s == CO_OK && r->lora) s = lora_init(r->lora, r->table, (uint64_t)r->o.run.seed, write_param, r->engine);
     st_close(r->weights); /* the pages of the map need not stay */
     r->weights = NULL;
     return s;
@@ -212,6 +257,7 @@ void run_close(run *r)
     st_close(r->weights);
     param_table_free(r->table);
     lora_close(r->lora);
+    adapter_close(r->adapter);
     if (r->model_self) r->model->close(r->model_self);
     hf_config_close(r->hf);
     if (r->loss && r->loss_self) r->loss->close(r->loss_self);

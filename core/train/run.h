@@ -7,7 +7,7 @@
 #include "core/params/hf_config.h"
 #include "core/params/safetensors.h"
 #include "core/params/tokenizer.h"
-#include "core/lora/lora.h"
+#include "core/lora/adapter.h"
 #include "core/train/options.h"
 
 typedef struct run_source run_source; /* dataset.c */
@@ -17,6 +17,8 @@ typedef struct run_dataset {
     const char *path;
     loader *loader;
 } run_dataset;
+
+enum { RUN_ANSWER_PASS = 64 }; /* tokens a pass of the engine's cache */
 
 typedef struct run {
     config *config; /* lent */
@@ -33,16 +35,21 @@ typedef struct run {
     const co_loss_vt *loss;
     void *backend_self, *comm_self, *optim_self, *model_self, *loss_self, *strategy_opts;
     const char *model_name;
-    lora *lora; /* [lora] rank above 0: the model with its adapters */
+    lora *lora; /* [lora] rank above 0, or an adapter to evaluate: the model with its adapters */
+    adapter *adapter;
     param_table *table;
     run_dataset train, eval;
     engine *engine;
     int64_t total_steps;
+    int64_t answer_len; /* positions of the engine's one cache slot, for the report's answers; 0: none */
 } run;
 
 /* Opens and checks everything but takes no memory for the model: enough for --check and --plan. `c` must outlive it;
  * its tables are bound and it is finished here. run_close also after an error. */
 int run_open(config *c, run *out);
+/* The same for evaluation alone: no optimizer, [dataset] is what is evaluated (with `split` the part held out), and an
+ * adapter directory may lie over the model; NULL: none. */
+int run_open_eval(config *c, const char *adapter_dir, run *out);
 /* Takes the memory and loads the weights (or draws them). */
 int run_allocate(run *r);
 void run_close(run *r);
@@ -55,7 +62,7 @@ void run_close_data(run_dataset *d);
 int run_write_result(run *r);
 /* The memory table of --plan. Free with mem_free. */
 char *run_plan_text(const run *r);
-int run_write_report(const run *r); /* report.html, from metrics.jsonl and the run */
+int run_write_report(run *r, int with_answers); /* report.html, from metrics.jsonl and the run */
 /* CO_E_NOMEM with the table and advice if the plan is above what the backend has free. */
 int run_check_memory(const run *r);
 #endif

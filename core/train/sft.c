@@ -4,6 +4,7 @@
 #include "core/base/log.h"
 #include "core/base/memory.h"
 #include "core/train/checkpoint.h"
+#include "core/train/evaluate.h"
 #include "core/train/lr.h"
 #include "core/train/metrics.h"
 #include "core/train/progress.h"
@@ -21,7 +22,6 @@ typedef struct sft {
     metrics *log;
     const step_batch *first;         /* read ahead by read_first */
     int64_t done, last_saved, total; /* steps */
-    double first_loss, last_loss, eval_loss;
 } sft;
 
 static double now(void)
@@ -29,14 +29,6 @@ static double now(void)
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
-static engine_batch engine_view(const batch *b, const void *columns[2])
-{
-    columns[0] = b->labels;
-    columns[1] = b->mask;
-    return (engine_batch){.n_tokens = b->n_tokens, .n_seqs = b->n_seqs, .ids = b->ids, .positions = b->positions,
-                          .seq_start = b->seq_start, .seq_key = b->seq_key, .columns = columns};
 }
 
 /* ---- what is there already ------------------------------------------------------------------------------------- */
@@ -95,29 +87,11 @@ static int read_first(sft *s)
 /* ---- evaluation ------------------------------------------------------------------------------------------------- */
 static int evaluate(sft *s, double epoch)
 {
-    const step_batch *b;
-    double sum = 0;
-    int64_t labels = 0, tokens = 0, samples = 0, batches = 0;
-    int r = loader_seek(s->r->eval.loader, 0);
-    while (r == CO_OK && (s->r->o.eval.batches == 0 || batches < s->r->o.eval.batches)) {
-        r = loader_next(s->r->eval.loader, &b);
-        if (r) break;
-        for (int32_t i = 0; i < b->n_micro && r == CO_OK; i++) {
-            const void *columns[2];
-            const engine_batch view = engine_view(&b->micro[i], columns);
-            engine_result res;
-            if (b->micro[i].n_labels == 0) continue;
-            r = engine_evaluate(s->r->engine, &view, 1.0 / b->micro[i].n_labels, &res);
-            sum += res.loss * b->micro[i].n_labels;
-            labels += b->micro[i].n_labels;
-        }
-        if (r == CO_OK) tokens += b->n_tokens, samples += b->n_samples, batches++;
-    }
-    if (r < 0) return r;
-    if (labels == 0) return FAIL(CO_E_FORMAT, "[dataset.eval]: no sample with a label within max_len");
-    s->eval_loss = sum / (double)labels;
-    progress_note("eval at step %" PRId64 ": loss %.4f, perplexity %.3f, %" PRId64 " samples", s->done, s->eval_loss, exp(s->eval_loss), samples);
-    return metrics_eval(s->log, s->done, epoch, s->eval_loss, tokens, samples);
+    evaluation v;
+    const int r = run_evaluate(s->r, &s->r->eval, s->r->o.eval.batches, &v);
+    if (r) return r;
+    progress_note("eval at step %" PRId64 ": loss %.4f, perplexity %.3f, %" PRId64 " samples", s->done, v.loss, exp(v.loss), v.samples);
+    return metrics_eval(s->log, s->done, epoch, v.loss, v.tokens, v.samples);
 }
 
 /* ---- one step --------------------------------------------------------------------------------------------------- */
@@ -131,7 +105,7 @@ static int train_step(sft *s, const step_batch *b, metrics_step *m)
     int r = CO_OK;
     for (int32_t i = 0; i < b->n_micro && r == CO_OK && b->n_labels; i++) {
         const void *columns[2];
-        const engine_batch view = engine_view(&b->micro[i], columns);
+        const engine_batch view = run_view(&b->micro[i], columns);
         engine_result res;
         r = engine_micro_step(s->r->engine, &view, 1.0 / (double)b->n_labels, 1, s->done + 1, i + 1 == b->n_micro, &res);
         loss += res.loss;
@@ -182,8 +156,6 @@ static int loop(sft *s)
         m.tokens_per_s = (double)m.tokens / m.step_s;
         m.mem_device_bytes = device;
         m.mem_host_bytes = getrusage(RUSAGE_SELF, &usage) == 0 ? (uint64_t)usage.ru_maxrss * 1024 : 0;
-        if (s->done == begin + 1) s->first_loss = m.loss;
-        s->last_loss = m.loss;
         const int logged = s->done % o->log.every == 0 || s->done == s->total;
         if (logged) r = metrics_train(s->log, &m);
         progress_step(s->done, s->total, &m, (now() - started) / (double)(s->done - begin), logged);
@@ -236,7 +208,7 @@ int sft_run(run *r, const sft_flags *f)
     }
     if (e == CO_OK) sum_up(&s);
     if (e == CO_OK && s.done == s.total && r->o.run.save_model) e = run_write_result(r);
-    if (e == CO_OK) e = run_write_report(r);
+    if (e == CO_OK) e = run_write_report(r, !*f->stop); /* who interrupts a run does not wait for answers */
     metrics_close(s.log);
     return e;
 }

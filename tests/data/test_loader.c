@@ -378,10 +378,44 @@ static void test_split(void)
     CHECK(!memcmp(two.keys, part[0].keys, (size_t)two.n_keys[two.n] * sizeof *two.keys));
 }
 
+/* Any record, in the order of the file, while readers are at work; the split's part only. */
+static void test_peek(void)
+{
+    for (int alone = 0; alone < 2; alone++) {
+        fake_data d = fake_records(45);
+        loader_config c = fake_config(&d);
+        loader *l = NULL;
+        co_arena *a = arena_new(4096);
+        const int32_t *ids = NULL;
+        int32_t n = 0, n_prompt = 0;
+        d.bad[0] = 9;
+        c.skip_bad = 1;
+        c.max_len = 6; /* BOS, "i12", then 2 of the answer */
+        if (alone) c.dataset = &fake_dataset_alone;
+        CHECK(loader_open(&c, &l) == CO_OK);
+        CHECK_MSG(loader_peek(l, 12, a, &ids, &n, &n_prompt) == CO_OK, "%s", error_message());
+        CHECK(n == 6 && n_prompt == 4 && ids[0] == FAKE_BOS && ids[1] == 'i' + FAKE_BYTE && ids[3] == '2' + FAKE_BYTE);
+        CHECK(ids[4] == 'm' + FAKE_BYTE); /* 'a' + 12 */
+        CHECK(loader_peek(l, 0, a, &ids, &n, &n_prompt) == CO_OK && n == 5 && n_prompt == 3 && ids[4] == FAKE_EOS);
+        CHECK(loader_peek(l, 9, a, &ids, &n, &n_prompt) == CO_E_FORMAT);
+        CHECK(loader_peek(l, 45, a, &ids, &n, &n_prompt) == CO_END && loader_peek(l, -1, a, &ids, &n, &n_prompt) == CO_END);
+        loader_release(l);
+        CHECK(d.clones == 0);
+        c.split = 0.5;
+        c.held_out = 1;
+        CHECK(loader_open(&c, &l) == CO_OK);
+        const int64_t part_n = loader_n_records(l);
+        CHECK(loader_peek(l, part_n - 1, a, &ids, &n, &n_prompt) == CO_OK && loader_peek(l, part_n, a, &ids, &n, &n_prompt) == CO_END);
+        loader_release(l);
+        arena_free(a);
+    }
+}
+
 int main(void)
 {
     test_threads();
     test_each_record_once();
+    test_peek();
     test_spread();
     test_ranks();
     test_seek();

@@ -70,7 +70,8 @@ static int count(const char *text, const char *part)
 static void test_page(void)
 {
     static const report_row data[] = { { "path", "a<b>&\"c\".json" } }, machine[] = { { "system", "Linux\x01" } };
-    const report_facts f = { .title = "out/<sft>", .config = "[run]\nseed = 42 & more\n", .plan = "total 12 < 13\n", .data = data, .n_data = 1,
+    static const report_answer answers[] = { { "1 < 2?", "yes & no", "two\nlines" }, { "again", "", "<b>" } };
+    const report_facts f = { .answers = answers, .n_answers = 2, .title = "out/<sft>", .config = "[run]\nseed = 42 & more\n", .plan = "total 12 < 13\n", .data = data, .n_data = 1,
                              .environment = machine, .n_environment = 1 };
     write_metrics("{\"step\":1,\"epoch\":0.5,\"loss\":3.5,\"lr\":0.1,\"grad_norm\":1,\"tokens\":100,\"tokens_per_s\":50.0,\"step_s\":2.0}\n"
                   "{\"step\":2,\"epoch\":1,\"loss\":null,\"lr\":0.1,\"grad_norm\":1,\"tokens\":100,\"tokens_per_s\":50.0,\"step_s\":2.0}\n"
@@ -87,6 +88,7 @@ static void test_page(void)
     CHECK_HAS(page, "a&lt;b&gt;&amp;&quot;c&quot;.json");
     CHECK_HAS(page, "seed = 42 &amp; more");
     CHECK_HAS(page, "total 12 &lt; 13");
+    CHECK_HAS(page, "<tr><td>1 &lt; 2?</td><td>yes &amp; no</td><td>two\nlines</td></tr>\n<tr><td>again</td><td></td><td>&lt;b&gt;</td></tr>");
     CHECK(count(page, "<svg") == 4 && !strstr(page, "\x01"));
     CHECK(!strstr(page, "http") && !strstr(page, "nan") && !strstr(page, "inf\"")); /* stands alone; draws numbers only */
     mem_free(page);

@@ -6,20 +6,22 @@
 #include "core/data/template.h"
 #include "core/params/json_write.h"
 #include "core/train/generate.h"
+#include <errno.h>
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 static const char help[] =
     "usage: coati-generate --model DIR [OPTIONS]\n"
     "  --adapter DIR         LoRA in PEFT's layout over the model; given several times, each of them answers in turn\n"
     "  --prompt TEXT         one prompt; \"\" is BOS alone\n"
     "  --prompts FILE        a prompt a line\n"
-    "  --chat                prompts from standard input, answered one by one\n"
+    "  --chat                prompts from standard input, a line each, answered one by one\n"
     "  --template NAME       none, alpaca, or a template file: puts the prompt in as the instruction (none)\n"
-    "  --max-new-tokens N    (128)\n"
-    "  --temperature T       0: greedy (0)\n"
+    "  --max-new-tokens N    (128, or what fits behind the prompt if that is less)\n"
+    "  --temperature T       0: greedy (0). The order is temperature, top-k, top-p\n"
     "  --top-k K             0: off (0)\n"
     "  --top-p P             1: off (1)\n"
     "  --seed S              of the draws (42)\n"
@@ -27,14 +29,14 @@ static const char help[] =
     "  --threads N           (every core)\n"
     "  --batch N             prompts at once (8)\n"
     "  --json                one JSON object a prompt and line: prompt, text, ids, logprobs, finish\n"
-    "                        (with --adapter also adapter)\n"
+    "                        (eos or length); with --adapter also adapter\n"
     "  -v, -q, --help, --version\n";
 
-enum { MAX_ADAPTERS = 16 };
+enum { MAX_ADAPTERS = 16, DEFAULT_NEW = 128 };
 
 typedef struct args {
     const char *model, *prompt, *prompts, *templ, *backend, *threads;
-    int64_t max_new, batch;
+    int64_t max_new, batch; /* max_new below 0: the default */
     sample_opts sample;
     int json, chat;
     const char *adapters[MAX_ADAPTERS];
@@ -50,7 +52,7 @@ typedef struct output {
     int64_t seen;
 } output;
 
-static int encode(const args *a, output *o, const data_template *t, const char *text, generate_job *j)
+static int encode(const args *a, output *o, const data_template *t, const char *text, decode_job *j)
 {
     template_text r = {.prompt = text, .prompt_len = strlen(text)};
     int32_t *ids, *whole;
@@ -63,14 +65,15 @@ static int encode(const args *a, output *o, const data_template *t, const char *
     const size_t bos = o->t->bos >= 0;
     if (bos) whole[0] = o->t->bos;
     memcpy(whole + bos, ids, n * sizeof *ids);
-    *j = (generate_job){.prompt = whole, .n_prompt = (int64_t)(n + bos), .max_new = a->max_new};
-    j->ids = arena_push(o->arena, (size_t)(a->max_new + 1) * sizeof *j->ids, 8);
-    j->logprobs = arena_push(o->arena, (size_t)(a->max_new + 1) * sizeof *j->logprobs, 8);
+    const int64_t room = generator_max_len(o->g) - (int64_t)(n + bos), most = room < DEFAULT_NEW ? room : DEFAULT_NEW;
+    *j = (decode_job){.prompt = whole, .n_prompt = (int64_t)(n + bos), .max_new = a->max_new >= 0 ? a->max_new : most > 1 ? most : 1};
+    j->ids = arena_push(o->arena, (size_t)(j->max_new + 1) * sizeof *j->ids, 8);
+    j->logprobs = arena_push(o->arena, (size_t)(j->max_new + 1) * sizeof *j->logprobs, 8);
     return j->ids && j->logprobs ? CO_OK : CO_E_NOMEM;
 }
 
 /* Writes whole characters only; the start of one waits for its end. */
-static int stream(void *ctx, generate_job *j, int32_t id)
+static int stream(void *ctx, decode_job *j, int32_t id)
 {
     output *o = ctx;
     char *text;
@@ -91,7 +94,7 @@ static int stream(void *ctx, generate_job *j, int32_t id)
     return CO_OK;
 }
 
-static int print_json(output *o, const char *adapter, const char *prompt, const generate_job *j)
+static int print_json(output *o, const char *adapter, const char *prompt, const decode_job *j)
 {
     json_text t = {0};
     char *text;
@@ -121,7 +124,7 @@ static int print_json(output *o, const char *adapter, const char *prompt, const 
     return s;
 }
 
-static int print_text(output *o, const generate_job *j)
+static int print_text(output *o, const decode_job *j)
 {
     char *text;
     size_t n;
@@ -132,7 +135,7 @@ static int print_text(output *o, const generate_job *j)
 
 static int answer_with(const args *a, output *o, const data_template *t, const char *adapter, char **prompts, size_t n)
 {
-    generate_job *jobs = mem_calloc(n ? n : 1, sizeof *jobs);
+    decode_job *jobs = mem_calloc(n ? n : 1, sizeof *jobs);
     int s = jobs ? CO_OK : CO_E_NOMEM;
     const int streaming = !a->json && n == 1;
     for (size_t i = 0; i < n && s == CO_OK; i++) {
@@ -191,11 +194,15 @@ static int chat(const args *a, output *o, const data_template *t)
     size_t cap = 0;
     int s = CO_OK;
     while (s == CO_OK) {
-        fputs("> ", stderr);
+        if (isatty(STDIN_FILENO)) fputs("> ", stderr);
         ssize_t n = getline(&line, &cap, stdin);
         if (n < 0) break;
         if (n && line[n - 1] == '\n') line[n - 1] = 0;
         s = answer(a, o, t, &line, 1);
+        if (s == CO_E_CONFIG && isatty(STDIN_FILENO)) { /* too long: a person can say it shorter */
+            fprintf(stderr, "%s\n", error_message());
+            s = CO_OK;
+        }
         arena_reset(o->arena);
     }
     free(line);
@@ -211,6 +218,16 @@ static int number(const char *option, const char *text, double lo, double hi, do
     return CO_OK;
 }
 
+static int whole_number(const char *option, const char *text, int64_t lo, int64_t hi, int64_t *out)
+{
+    char *end;
+    errno = 0;
+    *out = strtoll(text, &end, 10);
+    if (end == text || *end || errno || *out < lo || *out > hi)
+        return FAIL(CO_E_CONFIG, "%s %s: expected a whole number from %lld to %lld", option, text, (long long)lo, (long long)hi);
+    return CO_OK;
+}
+
 static int parse(int argc, char **argv, args *a)
 {
     enum { MODEL = 256, PROMPT, PROMPTS, CHAT, TEMPLATE, MAX_NEW, TEMP, TOP_K, TOP_P, SEED, BACKEND, THREADS, BATCH, JSON, ADAPTER, HELP, VERSION };
@@ -220,8 +237,8 @@ static int parse(int argc, char **argv, args *a)
         {"backend", 1, 0, BACKEND}, {"threads", 1, 0, THREADS}, {"batch", 1, 0, BATCH}, {"json", 0, 0, JSON}, {"adapter", 1, 0, ADAPTER},
         {"help", 0, 0, HELP}, {"version", 0, 0, VERSION}, {0, 0, 0, 0}};
     int opt, s = CO_OK;
-    double v;
-    *a = (args){.backend = "cpu", .max_new = 128, .batch = 8, .sample = {.top_p = 1, .seed = 42}};
+    int64_t seed;
+    *a = (args){.backend = "cpu", .max_new = -1, .batch = 8, .sample = {.top_p = 1, .seed = 42}};
     while (s == CO_OK && (opt = getopt_long(argc, argv, "vqh", longs, NULL)) != -1) {
         switch (opt) {
         case MODEL: a->model = optarg; break;
@@ -229,14 +246,14 @@ static int parse(int argc, char **argv, args *a)
         case PROMPTS: a->prompts = optarg; break;
         case CHAT: a->chat = 1; break;
         case TEMPLATE: a->templ = optarg; break;
-        case MAX_NEW: s = number("--max-new-tokens", optarg, 0, 1 << 20, &v), a->max_new = (int64_t)v; break;
+        case MAX_NEW: s = whole_number("--max-new-tokens", optarg, 0, 1 << 20, &a->max_new); break;
         case TEMP: s = number("--temperature", optarg, 0, 100, &a->sample.temperature); break;
-        case TOP_K: s = number("--top-k", optarg, 0, 1e9, &v), a->sample.top_k = (int64_t)v; break;
+        case TOP_K: s = whole_number("--top-k", optarg, 0, 1 << 30, &a->sample.top_k); break;
         case TOP_P: s = number("--top-p", optarg, 0, 1, &a->sample.top_p); break;
-        case SEED: s = number("--seed", optarg, 0, 9e15, &v), a->sample.seed = (uint64_t)v; break;
+        case SEED: s = whole_number("--seed", optarg, INT64_MIN, INT64_MAX, &seed), a->sample.seed = (uint64_t)seed; break;
         case BACKEND: a->backend = optarg; break;
         case THREADS: a->threads = optarg; break;
-        case BATCH: s = number("--batch", optarg, 1, 4096, &v), a->batch = (int64_t)v; break;
+        case BATCH: s = whole_number("--batch", optarg, 1, 4096, &a->batch); break;
         case JSON: a->json = 1; break;
         case ADAPTER:
             if (a->n_adapters == MAX_ADAPTERS) return FAIL(CO_E_CONFIG, "--adapter: at most %d", MAX_ADAPTERS);
@@ -273,6 +290,8 @@ int main(int argc, char **argv)
     if (s == CO_OK && a.prompt) s = answer(&a, &o, t, (char **)(uintptr_t)&a.prompt, 1);
     if (s == CO_OK && a.prompts) s = answer_file(&a, &o, t);
     if (s == CO_OK && a.chat) s = chat(&a, &o, t);
+    if (s == CO_OK && (fflush(stdout) != 0 || ferror(stdout)))
+        s = FAIL(errno == ENOSPC ? CO_E_NOMEM : CO_E_IO, "writing to stdout failed: %s", strerror(errno));
     if (s) fprintf(stderr, "coati-generate: %s\n", error_message());
     arena_free(o.arena);
     generator_close(o.g);
