@@ -13,7 +13,7 @@ check "not a number"     exits 2 "expected a number" "$run" train.ini optimizer.
 check "out of range"     exits 2 "out of range" "$run" train.ini batch.size=0
 check "not in the list"  exits 2 'did you mean "cosine"?' "$run" train.ini schedule.name=cosin
 check "no such plugin"   exits 2 'no strategy plugin "zero9" found; installed: naive' "$run" train.ini strategy.name=zero9
-check "not offered"      exits 2 "not offered" "$run" train.ini precision.dtype=bf16
+check "not offered"      exits 2 "not offered" "$run" train.ini run.stage=ppo
 ini '[run]' 'seed = 1' 'seed = 2'
 check "repeated key"     exits 2 "bad.ini:3: [run] seed: set before" "$run" bad.ini
 ini 'seed = 1'
