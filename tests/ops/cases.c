@@ -41,7 +41,9 @@ static int make_linear(kase *k, const lives *l, int v)
     k->in[0] = tokens(l, kk, 1);
     k->in[1] = fixed(l, n, kk, 2);
     if (v % 4 < 2) k->in[2] = fixed(l, n, 0, 3);
+    k->in[2].wide = v % 4 == 1;
     k->out[0] = arg_new(l, CO_ROWS_TOKENS, 0, n);
+    k->out[0].wide = v % 4 == 3; /* as logits are */
     return 1;
 }
 static int make_embedding(kase *k, const lives *l, int v)
@@ -63,6 +65,7 @@ static int make_norm(kase *k, const lives *l, int v)
     k->in[0] = tokens(l, d, 1);
     k->in[1] = fixed(l, d, 0, 2);
     if (k->op == CO_OP_LAYERNORM && v % 4 < 2) k->in[2] = fixed(l, d, 0, 3);
+    k->in[1].wide = k->in[2].wide = v % 2 == 0;
     k->out[0] = arg_new(l, CO_ROWS_TOKENS, 0, d);
     k->noise = d < 4 ? 2e-6 : 0; /* a narrow row's gradient nearly vanishes */
     return 1;
@@ -102,6 +105,7 @@ static int make_attention(kase *k, const lives *l, int v)
     k->in[2] = tokens(l, s[v].kv * s[v].hd, 3);
     k->out[0] = arg_new(l, CO_ROWS_TOKENS, 0, s[v].h * s[v].hd);
     k->out[1] = arg_new(l, CO_ROWS_TOKENS, 0, s[v].h);
+    k->out[1].wide = 1;
     k->noise = 2e-6; /* P (dP - D) cancels where a query sees one key */
     return 1;
 }
@@ -143,7 +147,10 @@ static int make_one(kase *k, const lives *l, int v)
     if (k->op == CO_OP_SCALE) kase_attrs(k, &factor, sizeof factor);
     if (k->op == CO_OP_DROPOUT) kase_attrs(k, &drop, sizeof drop);
     k->noise = k->op == CO_OP_LOG_SIGMOID || k->op == CO_OP_GELU || k->op == CO_OP_SILU ? 1e-7 : 0;
-    return elementwise(k, l, v, 1);
+    if (!elementwise(k, l, v, 1)) return 0;
+    k->in[0].wide = k->op == CO_OP_SCALE && v % 3 == 1; /* it converts */
+    k->out[0].wide = k->op == CO_OP_SCALE && v % 3 == 2;
+    return 1;
 }
 static int make_gather(kase *k, const lives *l, int v)
 {
@@ -172,6 +179,7 @@ static int make_logprob(kase *k, const lives *l, int v)
         if (s[v].ignored == 2 || (s[v].ignored && t % 3 == 1)) k->in[2].v[t] = t % 2 ? -100 : -1;
     k->out[0] = arg_new(l, CO_ROWS_TOKENS, 0, 0);
     k->out[1] = arg_new(l, CO_ROWS_TOKENS, 0, 0);
+    k->out[0].wide = k->out[1].wide = 1;
     k->noise = 1e-6;
     return 1;
 }
@@ -183,6 +191,7 @@ static int make_masked(kase *k, const lives *l, int v)
     k->in[1] = tokens(l, 0, 2);
     for (int64_t t = 0; v == 0 && t < k->in[1].n; t++) k->in[1].v[t] = t % 3 != 1;
     k->out[0] = k->op == CO_OP_MASKED_MEAN ? arg_new(l, CO_ROWS_FIXED, 1, 0) : arg_new(l, CO_ROWS_SEQS, 0, 0);
+    k->in[0].wide = k->in[1].wide = k->out[0].wide = 1; /* losses are fp32 */
     k->noise = 1e-6;
     return 1;
 }
@@ -224,6 +233,7 @@ static int make_none(kase *k, const lives *l, int v)
 {
     if (v >= (k->op == CO_OP_FILL0 ? 2 : 1)) return 0;
     k->out[0] = k->op == CO_OP_FILL0 ? arg_new(l, CO_ROWS_TOKENS, 0, 7) : arg_new(l, CO_ROWS_FIXED, 1, 0);
+    k->out[0].wide = k->op == CO_OP_LOSS_SEED;
     return 1;
 }
 
@@ -308,7 +318,7 @@ static arg source(int from, const kase *f, const arg *dy, const arg *res)
     return from >= FROM_OUT ? arg_copy(&f->out[from - FROM_OUT]) : arg_copy(&f->in[from]);
 }
 
-void rule_apply(const rule *r, const kase *f, const arg *dy, const arg *res, int accumulate, kase *b)
+void rule_apply(const rule *r, const kase *f, const arg *dy, const arg *res, int accumulate, int sum_fp32, kase *b)
 {
     const co_attr_f32 factor = {r->attrs == ATTRS_MINUS_ONE ? -1.0f : 1.0f};
     *b = (kase){.op = r->op, .n_in = (uint32_t)r->n_in, .n_out = (uint32_t)r->n_out, .batch = f->batch, .noise = f->noise};
@@ -324,7 +334,8 @@ void rule_apply(const rule *r, const kase *f, const arg *dy, const arg *res, int
         if (!like->used) continue; /* no bias, no gradient of it */
         b->out[i] = arg_copy(like);
         if (like->rows != CO_ROWS_FIXED || r->out[i] >= 10) continue;
-        b->out[i].grad = 1; /* a parameter */
+        b->out[i].grad = 1; /* a parameter: gradients have its type, or sum up in fp32 */
+        b->out[i].wide |= sum_fp32 != 0;
         b->out[i].accumulate = (uint8_t)accumulate;
         arg_fill(&b->out[i], 55);
     }

@@ -22,6 +22,6 @@ typedef struct entry {
 const entry *entry_of(uint32_t op);
 int kase_make(kase *k, uint32_t op, const lives *l, int v);
 /* The backward line for a forward that has run. dy: gradient of each output. Gradients of fixed values go to
- * region GRAD. */
-void rule_apply(const rule *r, const kase *forward, const arg *dy, const arg *res, int accumulate, kase *out);
+ * region GRAD; sum_fp32: in fp32 whatever the parameter's type. */
+void rule_apply(const rule *r, const kase *forward, const arg *dy, const arg *res, int accumulate, int sum_fp32, kase *out);
 #endif

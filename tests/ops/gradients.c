@@ -53,7 +53,7 @@ static void check_case(const device *d, kase *f, const rule *rules)
     if (!res.ids) arg_fill(&res, 50);
     for (const rule *r = rules; r->n_in; r++) {
         kase b;
-        rule_apply(r, f, c, &res, 0, &b);
+        rule_apply(r, f, c, &res, 0, 0, &b);
         const int ran = kase_run(d, &b) == CO_OK;
         for (int o = 0; ran && o < r->n_out; o++) {
             if (!b.out[o].used || r->out[o] >= 10) continue;

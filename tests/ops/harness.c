@@ -3,8 +3,15 @@
 #include "check.h"
 #include "core/base/error.h"
 #include "core/base/rng.h"
+#include "core/params/half.h"
 
 int harness_coarse;
+uint8_t harness_type;
+double harness_round(double x, uint8_t type)
+{
+    const float f = (float)x;
+    return type == CO_BF16 ? (double)bf16_to_f32(bf16_from_f32(f)) : type == CO_F16 ? (double)f16_to_f32(f16_from_f32(f)) : (double)f;
+}
 int harness_done(void) { return check_done(); }
 
 const char *op_text(uint32_t op)
@@ -62,7 +69,7 @@ void arg_fill(arg *a, uint64_t seed)
 {
     for (int64_t i = 0; i < a->n * a->cols; i++) {
         const double x = rng_normal(seed, 900, (uint64_t)i);
-        a->v[i] = harness_coarse ? rint(2 * x) / 2 : (double)(float)x;
+        a->v[i] = harness_coarse ? rint(2 * x) / 2 : harness_round(x, harness_type);
     }
 }
 void arg_fill_ids(arg *a, uint64_t seed, int64_t below)
@@ -91,11 +98,18 @@ void kase_free(kase *k)
     }
 }
 
+static uint8_t type_of(const arg *a, uint8_t dtype) { return a->ids ? CO_I32 : a->wide && dtype != CO_F64 ? CO_F32 : dtype; }
+
 /* Element r, c of a value at `at`, in the type it has there. */
 static void cell(unsigned char *at, const arg *a, uint8_t dtype, int64_t r, int64_t c, double *x, int write)
 {
     const size_t i = (size_t)(r * (a->cols + a->gap) + c);
-    if (a->ids) {
+    dtype = type_of(a, dtype);
+    if (dtype == CO_BF16 || dtype == CO_F16) {
+        uint16_t *p = (uint16_t *)(void *)at + i;
+        if (write) *p = dtype == CO_BF16 ? bf16_from_f32((float)*x) : f16_from_f32((float)*x);
+        else *x = dtype == CO_BF16 ? bf16_to_f32(*p) : f16_to_f32(*p);
+    } else if (a->ids) {
         int32_t *p = (int32_t *)(void *)at + i;
         if (write) *p = (int32_t)*x;
         else *x = *p;
@@ -127,9 +141,9 @@ static uint32_t lay(layout *l, const arg *a, uint8_t dtype, uint32_t slot)
 {
     co_plan_value *v = &l->values[l->n];
     const int64_t cap = a->n + (a->rows == CO_ROWS_FIXED ? 0 : 3), stride = a->cols + a->gap;
-    const size_t size = a->ids || dtype == CO_F32 ? 4 : 8;
+    const size_t size = co_dtype_bytes(type_of(a, dtype));
     *v = (co_plan_value){.shape = {.ne = {cap, a->ndim > 1 ? a->cols : 1, 1, 1}, .row_stride = a->ndim > 1 ? stride : 1,
-                                   .ndim = a->ndim, .dtype = a->ids ? CO_I32 : dtype},
+                                   .ndim = a->ndim, .dtype = type_of(a, dtype)},
                          .region = a->grad ? CO_REGION_GRAD : CO_REGION_WORK, .rows = a->rows, .slot = slot};
     v->offset = l->bytes + GUARD + (a->gap ? 2 * size : 0);
     l->bytes = (v->offset + (size_t)(cap * stride) * size + GUARD + 63) & ~(size_t)63;

@@ -6,7 +6,7 @@
 #include "core/host/host.h"
 #include <coati/coati.h>
 
-typedef struct device { /* an opened backend and the type its floats have */
+typedef struct device { /* an opened backend and the type its floats have; set dtype to a 16-bit one after opening */
     const co_backend_vt *vt;
     void *self;
     uint8_t dtype;
@@ -28,6 +28,7 @@ typedef struct arg {
     uint8_t grad;      /* an output of region GRAD                     */
     uint8_t accumulate;/* ... added to what v holds before             */
     uint8_t written;   /* an input the op may change (caches)          */
+    uint8_t wide;      /* fp32 although the run's type has 16 bits     */
     uint32_t rows;     /* co_rows                                      */
     int64_t n, cols;   /* live rows, columns (1 for one dimension)     */
     int64_t gap;       /* elements between rows, 0: dense              */
@@ -59,4 +60,6 @@ const char *op_text(uint32_t op);
  * main returns it together with check_done(). */
 int harness_done(void);
 extern int harness_coarse; /* values are multiples of one half: ties and kinks occur */
+extern uint8_t harness_type; /* values are exact in it: CO_F32 (or 0), CO_BF16, CO_F16 */
+double harness_round(double x, uint8_t type);
 #endif
