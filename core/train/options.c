@@ -134,18 +134,29 @@ static int check(const config *c, options *o)
     return CO_OK;
 }
 
+/* The host's rows, in the order of --print-config, and where each section's values go. */
+static const options_section sections[] = {
+    {"run", run_rows, offsetof(options, run)}, {"model", model_rows, offsetof(options, model)},
+    {"tokenizer", tokenizer_rows, offsetof(options, tokenizer)}, {"dataset", dataset_rows, offsetof(options, dataset)},
+    {"batch", batch_rows, offsetof(options, batch)}, {"eval", eval_rows, offsetof(options, eval)},
+    {"loss", loss_rows, offsetof(options, loss)}, {"optimizer", optimizer_rows, offsetof(options, optimizer)},
+    {"schedule", schedule_rows, offsetof(options, schedule)}, {"precision", precision_rows, offsetof(options, precision)},
+    {"strategy", strategy_rows, offsetof(options, strategy)}, {"lora", lora_rows, offsetof(options, lora)},
+    {"checkpoint", checkpoint_rows, offsetof(options, checkpoint)}, {"log", log_rows, offsetof(options, log)},
+    {"plugins", plugins_rows, offsetof(options, plugins)}};
+
+const options_section *options_sections(size_t *n)
+{
+    *n = sizeof sections / sizeof *sections;
+    return sections;
+}
+
 int options_bind(config *c, options *o)
 {
-    const struct { const char *section; const co_opt *rows; void *to; } tables[] = {
-        {"run", run_rows, &o->run}, {"model", model_rows, &o->model}, {"tokenizer", tokenizer_rows, &o->tokenizer},
-        {"dataset", dataset_rows, &o->dataset}, {"batch", batch_rows, &o->batch}, {"eval", eval_rows, &o->eval},
-        {"loss", loss_rows, &o->loss}, {"optimizer", optimizer_rows, &o->optimizer}, {"schedule", schedule_rows, &o->schedule},
-        {"precision", precision_rows, &o->precision}, {"strategy", strategy_rows, &o->strategy}, {"lora", lora_rows, &o->lora},
-        {"checkpoint", checkpoint_rows, &o->checkpoint}, {"log", log_rows, &o->log}, {"plugins", plugins_rows, &o->plugins}};
     memset(o, 0, sizeof *o);
     int r = CO_OK;
-    for (size_t i = 0; i < sizeof tables / sizeof *tables && r == CO_OK; i++)
-        r = config_bind(c, tables[i].section, tables[i].rows, sizeof(co_opt), "core", tables[i].to);
+    for (size_t i = 0; i < sizeof sections / sizeof *sections && r == CO_OK; i++)
+        r = config_bind(c, sections[i].name, sections[i].rows, sizeof(co_opt), "core", (char *)o + sections[i].offset);
     o->has_eval = config_has_section(c, "dataset.eval");
     if (r == CO_OK && o->has_eval) r = config_bind(c, "dataset.eval", dataset_rows, sizeof(co_opt), "core", &o->eval_dataset);
     return r == CO_OK ? check(c, o) : r;

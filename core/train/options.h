@@ -54,6 +54,8 @@ typedef struct options {
     plugins_opts plugins;
 } options;
 
+typedef struct options_section { const char *name; const co_opt *rows; size_t offset; } options_section; /* into options */
+const options_section *options_sections(size_t *n); /* [dataset.eval] has the rows of [dataset] */
 /* Binds the host's tables and checks what one row cannot: CO_E_CONFIG, or CO_E_UNSUPPORTED for what this version
  * does not offer, saying what it does. */
 int options_bind(config *c, options *out);

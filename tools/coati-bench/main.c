@@ -188,6 +188,8 @@ static const char help[] =
     "  --steps N         counted steps after one warm-up (5)\n"
     "  --threads N       0: every core (0)\n"
     "  --checkpointing   keep block inputs only\n"
+    "  -v, -q            say more, say less\n"
+    "  --help, --version\n"
     "Prints one JSON line a case on stdout and a table on stderr.\n";
 
 int main(int argc, char **argv)
@@ -206,7 +208,7 @@ int main(int argc, char **argv)
         case 'q': log_level_set(CO_LOG_ERROR); break;
         case 'h': fputs(help, stdout); return 0;
         case 'V': puts("coati-bench " COATI_VERSION); return 0;
-        default: return 2;
+        default: fputs("try coati-bench --help\n", stderr); return 2;
         }
     }
     if (steps < 1 || steps > 256) {
