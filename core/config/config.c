@@ -70,8 +70,12 @@ int config_override(config *c, const char *assignment)
     if (strpbrk(eq, "\r\n") || strstr(eq, " ;")) return FAIL(CO_E_CONFIG, "\"%s\": an INI value holds neither line ends nor \" ;\"", assignment);
     char *section = arena_strndup(c->arena, assignment, (size_t)(dot - assignment));
     char *key = arena_strndup(c->arena, dot + 1, (size_t)(eq - dot - 1));
-    if (!section || !key) return FAIL(CO_E_NOMEM, "out of memory");
-    return set(c, section, key, eq + 1, 0);
+    const char *from = eq + 1 + strspn(eq + 1, " \t"); /* space around a value is not part of it, as in a file */
+    size_t n = strlen(from);
+    while (n && strchr(" \t", from[n - 1])) n--;
+    char *value = arena_strndup(c->arena, from, n);
+    if (!section || !key || !value) return FAIL(CO_E_NOMEM, "out of memory");
+    return set(c, section, key, value, 0);
 }
 
 const char *config_get(const config *c, const char *section, const char *key)
@@ -169,15 +173,18 @@ static void put(text *t, const char *s, size_t n)
     t->p[t->n] = 0;
 }
 
+/* May the text be cut at this space, so that reading joins it again? Not where more space or a comment would start a line. */
+static int may_cut(const char *value, size_t at) { return value[at] == ' ' && at > 0 && value[at - 1] != ' ' && !strchr(" ;#\t", value[at + 1]); }
+
 /* Values too long for a line go on in indented ones, cut at spaces. */
 static void put_value(text *t, const char *key, const char *value)
 {
     size_t used = strlen(key) + 3;
     put(t, key, strlen(key));
-    put(t, " = ", 3);
+    put(t, " = ", value[0] == ';' ? 2 : 3); /* a ";" after space would be a comment */
     while (used + strlen(value) > 199) {
         size_t cut = 199 - used;
-        while (cut > 0 && value[cut] != ' ') cut--;
+        while (cut > 0 && !may_cut(value, cut)) cut--;
         if (cut == 0) break;
         put(t, value, cut);
         put(t, "\n    ", 5);

@@ -30,7 +30,7 @@ static char *next_line(char *buf, int cap, void *ctx)
     const size_t n = (end ? (size_t)(end - p) : r->len - r->at);
     r->line++;
     size_t keep = n && p[n - 1] == '\r' ? n - 1 : n;
-    if (keep > LINE_MAX_BYTES || (int)keep + 2 > cap) {
+    if (keep > LINE_MAX_BYTES || (int)keep + 1 > cap) {
         r->status = FAIL(CO_E_CONFIG, "%s:%d: a line of %zu bytes; at most %d are read: go on in an indented line", r->path,
                          r->line, keep, LINE_MAX_BYTES);
         return NULL;
@@ -40,32 +40,40 @@ static char *next_line(char *buf, int cap, void *ctx)
         return NULL;
     }
     memcpy(buf, p, keep);
-    buf[keep] = '\n';
-    buf[keep + 1] = 0;
+    buf[keep] = 0; /* no line end: inih takes trailing space off anyway */
     r->at += n + (end != NULL);
     r->continues = 0;
+    if (buf[0] == '[') r->last = NULL; /* nothing above to go on with */
     if (isspace((unsigned char)buf[0])) {
         const char *q = buf;
         while (isspace((unsigned char)*q)) q++;
         r->continues = *q && *q != ';' && *q != '#';
+        /* Debian's inih takes a comment off a value's first line only. */
+        for (char *at = buf + 1; r->continues && *at; at++)
+            if (*at == ';' && isspace((unsigned char)at[-1])) *at-- = 0;
     }
     return buf;
 }
 
 /* ${NAME} from the environment. */
-static char *expand(config *c, const char *value, const char *where)
+static int expand(config *c, const char *value, const char *where, char **out)
 {
-    const char *open = strstr(value, "${");
-    if (!open) return arena_strndup(c->arena, value, strlen(value));
-    const char *close = strchr(open, '}');
-    if (!close) return (void)FAIL(CO_E_CONFIG, "%s: \"${\" without \"}\"", where), NULL;
-    char name[128];
+    const char *open = strstr(value, "${"), *close = open ? strchr(open, '}') : NULL;
+    *out = NULL;
+    if (!open) {
+        *out = arena_strndup(c->arena, value, strlen(value));
+        return *out ? CO_OK : CO_E_NOMEM;
+    }
+    if (!close) return FAIL(CO_E_CONFIG, "%s: \"${\" without \"}\"", where);
+    char name[256], *rest; /* a line is shorter */
     snprintf(name, sizeof name, "%.*s", (int)(close - open - 2), open + 2);
     const char *is = getenv(name);
-    if (!is) return (void)FAIL(CO_E_CONFIG, "%s: the environment has no variable %s", where, name), NULL;
-    char *joined = arena_printf(c->arena, "%.*s%s", (int)(open - value), value, is);
-    char *rest = joined ? expand(c, close + 1, where) : NULL;
-    return rest ? arena_printf(c->arena, "%s%s", joined, rest) : NULL;
+    if (!is) return FAIL(CO_E_CONFIG, "%s: the environment has no variable %s", where, name);
+    if (strpbrk(is, "\r\n") || strstr(is, " ;")) return FAIL(CO_E_CONFIG, "%s: variable %s: an INI value holds neither line ends nor \" ;\"", where, name);
+    int r = expand(c, close + 1, where, &rest);
+    if (r) return r;
+    *out = arena_printf(c->arena, "%.*s%s%s", (int)(open - value), value, is, rest);
+    return *out ? CO_OK : CO_E_NOMEM;
 }
 
 static int add(reader *r, const char *section, const char *key, const char *value)
@@ -73,7 +81,7 @@ static int add(reader *r, const char *section, const char *key, const char *valu
     config *c = r->c;
     entry *e = config_find(c, section, key);
     if (r->continues && r->last && e == r->last) {
-        e->value = arena_printf(c->arena, "%s %s", e->value, value);
+        if (value[0]) e->value = arena_printf(c->arena, "%s%s%s", e->value, e->value[0] ? " " : "", value);
         return e->value ? CO_OK : CO_E_NOMEM;
     }
     r->last = NULL;
@@ -129,10 +137,9 @@ static int handle(void *ctx, const char *section, const char *key, const char *v
         r->status = FAIL(CO_E_CONFIG, "%s: \"%s\" stands before the first [section]", where, key);
         return 1;
     }
-    char *text = expand(r->c, value, where);
-    if (!text) r->status = CO_E_CONFIG;
-    else if (strcmp(section, "include") == 0) r->status = include(r, key, text);
-    else r->status = add(r, section, key, text);
+    char *text;
+    r->status = expand(r->c, value, where, &text);
+    if (r->status == CO_OK) r->status = strcmp(section, "include") == 0 ? include(r, key, text) : add(r, section, key, text);
     return 1;
 }
 
@@ -147,7 +154,7 @@ int config_read_file(config *c, const char *path)
     reader r = {.c = c, .text = data, .len = len, .path = path, .folder = folder};
     if (!folder) s = CO_E_NOMEM;
     else s = ini_parse_stream(next_line, &r, handle, &r);
-    if (r.status) s = r.status;
+    if (r.status && !(s > 0 && s < r.line)) s = r.status; /* reading stopped at that line; the first mistake is told */
     else if (s > 0) s = FAIL(CO_E_CONFIG, "%s:%d: neither [section], nor key = value, nor a comment", path, s);
     else if (s < 0) s = FAIL(CO_E_NOMEM, "out of memory reading '%s'", path);
     mem_free(folder);
