@@ -182,18 +182,35 @@ static const st_tensor *find_tensor(const adapter *a, const param_table *t, uint
 }
 
 /* One matrix into its place: rows and columns beyond the adapter's rank are zero. */
-static int write_padded(const st_tensor *x, const co_param_slot *s, uint32_t slot, float factor, float *row, params_write_fn write, void *ctx)
+static int write_padded(const st_tensor *x, const param_table *t, uint32_t slot, float factor, float *row, params_write_fn write, void *ctx)
 {
-    const int64_t rows = s->shape.ne[0], cols = s->shape.ne[1], have_cols = x ? x->ne[1] : 0, have_rows = x ? x->ne[0] : 0;
+    const co_param_slot *s = &t->slots[slot];
+    const int64_t cols = s->shape.ne[1], have_cols = x ? x->ne[1] : 0, have_rows = x ? x->ne[0] : 0;
     int r = CO_OK;
-    for (int64_t i = 0; i < rows && r == CO_OK; i++) {
-        memset(row, 0, (size_t)cols * sizeof *row);
-        if (i < have_rows) r = st_read_f32(x, i * have_cols, have_cols, row);
-        for (int64_t k = 0; k < have_cols && factor != 1.0f; k++) row[k] *= factor;
-        for (int64_t k = 0; k < have_cols && r == CO_OK; k++)
-            if (!isfinite(row[k])) r = FAIL(CO_E_FORMAT, "%s: tensor \"%s\": row %lld holds a value that is not finite", x->file, x->name, (long long)i);
-        if (r == CO_OK) r = write(ctx, slot, i * cols, cols, row);
+    for (int64_t k = 0; k < param_run_count(t, slot); k++) {
+        const param_run run = param_run_at(t, slot, k);
+        for (int64_t at = 0; at < run.n && r == CO_OK; at += cols) {
+            const int64_t i = (run.file + at) / cols;
+            memset(row, 0, (size_t)cols * sizeof *row);
+            if (i < have_rows) r = st_read_f32(x, i * have_cols, have_cols, row);
+            for (int64_t c = 0; c < have_cols && factor != 1.0f; c++) row[c] *= factor;
+            for (int64_t c = 0; c < have_cols && r == CO_OK; c++)
+                if (!isfinite(row[c])) r = FAIL(CO_E_FORMAT, "%s: tensor \"%s\": row %lld holds a value that is not finite", x->file, x->name, (long long)i);
+            if (r == CO_OK) r = write(ctx, slot, run.param + at, cols, row);
+        }
     }
+    return r;
+}
+
+static int write_bias(const st_tensor *x, const param_table *t, uint32_t slot, params_write_fn write, void *ctx)
+{
+    float *bias = mem_calloc((size_t)param_elements(&t->slots[slot]), sizeof *bias);
+    int r = bias ? st_read_f32(x, 0, param_elements(&t->slots[slot]), bias) : CO_E_NOMEM;
+    for (int64_t k = 0; k < param_run_count(t, slot) && r == CO_OK; k++) {
+        const param_run run = param_run_at(t, slot, k);
+        r = write(ctx, slot, run.param, run.n, bias + run.file);
+    }
+    mem_free(bias);
     return r;
 }
 
@@ -212,17 +229,12 @@ int adapter_load(const adapter *a, const lora *l, const param_table *t, params_w
             const lora_target *to = &targets[i / 2];
             const uint32_t slot = t->unit_first[u] + (i % 2 ? to->b : to->a);
             if (to->unit != param_unit_kind(t, u)) continue;
-            r = write_padded(find_tensor(a, t, slot), &t->slots[slot], slot, i % 2 ? (float)(own / lora_scale(l)) : 1.0f, row, write, ctx);
+            r = write_padded(find_tensor(a, t, slot), t, slot, i % 2 ? (float)(own / lora_scale(l)) : 1.0f, row, write, ctx);
         }
     mem_free(row);
     for (uint32_t i = 0; i < t->n_params && r == CO_OK && a->has_bias; i++) {
-        const int64_t len = t->slots[i].shape.ne[0];
         const st_tensor *x = t->slots[i].shape.ndim == 1 ? find_tensor(a, t, i) : NULL;
-        float *bias = x ? mem_calloc((size_t)len, sizeof *bias) : NULL;
-        if (!x) continue;
-        r = bias ? st_read_f32(x, 0, len, bias) : CO_E_NOMEM;
-        if (r == CO_OK) r = write(ctx, i, 0, len, bias);
-        mem_free(bias);
+        if (x) r = write_bias(x, t, i, write, ctx);
     }
     return r;
 }

@@ -30,7 +30,7 @@ typedef struct adapter_write_args {
     const char *dir;       /* replaced if it is an adapter directory or empty; refused otherwise */
     const lora *lora;
     const param_table *table;
-    params_read_fn read;   /* asked for the adapter's parameters only, in ascending order */
+    params_read_fn read;   /* asked for the adapter's parameters only, in ascending order of slot */
     void *ctx;
     const char *base_path; /* base_model_name_or_path */
     int32_t reads_only;    /* ranks above 0 */

@@ -38,10 +38,13 @@ static int write_weights(const adapter_write_args *a, const char *tmp)
         writing = st_write_declare(w, name, CO_F32, t->slots[i].shape.ndim, t->slots[i].shape.ne);
     }
     for (uint32_t i = 0; i < t->n_params && r == CO_OK; i++) /* all reads happen, so that ranks stay in step */
-        for (int64_t first = 0, total = param_elements(&t->slots[i]); is_written(t, i) && first < total && r == CO_OK; first += PARAMS_PIECE) {
-            const int64_t n = total - first < PARAMS_PIECE ? total - first : PARAMS_PIECE;
-            r = a->read(a->ctx, i, first, n, buf);
-            if (r == CO_OK && w && writing == CO_OK) writing = st_write_data(w, buf, (size_t)n * sizeof *buf);
+        for (int64_t k = 0; is_written(t, i) && k < param_run_count(t, i) && r == CO_OK; k++) {
+            const param_run run = param_run_at(t, i, k);
+            for (int64_t at = 0; at < run.n && r == CO_OK; at += PARAMS_PIECE) {
+                const int64_t n = run.n - at < PARAMS_PIECE ? run.n - at : PARAMS_PIECE;
+                r = a->read(a->ctx, i, run.param + at, n, buf);
+                if (r == CO_OK && w && writing == CO_OK) writing = st_write_data(w, buf, (size_t)n * sizeof *buf);
+            }
         }
     if (r == CO_OK) r = writing;
     if (w && r == CO_OK) r = st_write_finish(w);

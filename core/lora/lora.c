@@ -28,10 +28,11 @@ static const void *wrapped_extension(void *self, const char *id)
 static int add_matrix(const lora *l, const lora_target *t, int is_b, void *sink, int (*add)(void *sink, const co_param *p))
 {
     const char *ab = is_b ? "lora_B" : "lora_A";
-    const co_param p = {.struct_size = sizeof p, .unit = t->unit, .local_name = arena_printf(l->names, "%s.%s", t->module, ab),
+    co_param p = {.struct_size = sizeof p, .unit = t->unit, .local_name = arena_printf(l->names, "%s.%s", t->module, ab),
                         .file_name = arena_printf(l->names, "%s.%s.weight", t->module, ab),
                         .ne = {is_b ? t->out : l->spec.rank, is_b ? l->spec.rank : t->in}, .ndim = 2, .init = CO_INIT_ZERO,
                         .flags = CO_PARAM_OPTIONAL | PARAM_FLAG_ADDED};
+    if (is_b) memcpy(p.file_group, t->file_group, sizeof p.file_group);
     return p.local_name && p.file_name ? add(sink, &p) : CO_E_NOMEM;
 }
 

@@ -25,6 +25,7 @@ typedef struct lora_target { /* one adapted weight of one kind of unit */
     uint32_t unit, base, a, b; /* co_unit; indices of declarations within it: W, A, B */
     uint32_t bias;             /* of the product's own bias, or CO_NONE */
     int64_t in, out;
+    int64_t file_group[4]; /* of W: B's rows are W's, and so is their order in files */
     const char *module;        /* file name of W without ".weight": "model.layers.{}.self_attn.q_proj" */
 } lora_target;
 

@@ -79,6 +79,7 @@ static int add_products(lora *l, const param_table *t, co_unit unit, const co_gr
         const int biased = n->n_in > 2 && g->values[n->in[2]].region == CO_REGION_PARAM;
         *to = (lora_target){.unit = unit, .base = base, .bias = biased ? g->values[n->in[2]].slot : CO_NONE, .in = d->ne[1],
                             .out = d->ne[0], .module = module_of(l, d->file_name)};
+        memcpy(to->file_group, d->file_group, sizeof to->file_group);
         if (!to->module) return CO_E_NOMEM;
     }
     return CO_OK;

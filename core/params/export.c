@@ -101,12 +101,15 @@ static int put(exporting *x, uint32_t slot, int64_t first, const float *v, int64
 
 static int write_plain(exporting *x, uint32_t slot)
 {
-    int64_t total = param_elements(&x->a->table->slots[slot]);
-    for (int64_t first = 0; first < total; first += PARAMS_PIECE) {
-        int64_t n = total - first < PARAMS_PIECE ? total - first : PARAMS_PIECE;
-        int rc = x->a->read(x->a->ctx, slot, first, n, x->buf);
-        if (rc) return rc;
-        if (x->rc == CO_OK && !x->a->reads_only) x->rc = put(x, slot, first, x->buf, n);
+    const int64_t runs = param_run_count(x->a->table, slot);
+    for (int64_t i = 0; i < runs; i++) {
+        const param_run run = param_run_at(x->a->table, slot, i);
+        for (int64_t at = 0; at < run.n; at += PARAMS_PIECE) {
+            int64_t n = run.n - at < PARAMS_PIECE ? run.n - at : PARAMS_PIECE;
+            int rc = x->a->read(x->a->ctx, slot, run.param + at, n, x->buf);
+            if (rc) return rc;
+            if (x->rc == CO_OK && !x->a->reads_only) x->rc = put(x, slot, run.param + at, x->buf, n);
+        }
     }
     return CO_OK;
 }

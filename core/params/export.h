@@ -10,7 +10,7 @@ typedef int (*params_read_fn)(void *ctx, uint32_t param, int64_t first, int64_t 
 typedef struct params_export_args {
     const char *dir; /* replaced if it is a model directory already or empty; refused otherwise */
     const param_table *table;
-    params_read_fn read; /* asked for owners only, in ascending order of slot and element: collective gathers fit */
+    params_read_fn read; /* asked for owners only, in ascending order of slot, the same way on every rank: collective gathers fit */
     void *ctx;
     const hf_config *config;
     const char *tokenizer_dir; /* where to copy tokenizer files from; NULL: none */

@@ -220,12 +220,15 @@ static int read_checked(const st_tensor *x, int64_t first, int64_t n, float *out
 static int stream_plain(loading *l, uint32_t slot, params_write_fn write, void *ctx)
 {
     const st_tensor *x = l->from[slot];
-    int64_t total = param_elements(&l->t->slots[slot]);
-    for (int64_t first = 0; first < total; first += PARAMS_PIECE) {
-        int64_t n = total - first < PARAMS_PIECE ? total - first : PARAMS_PIECE;
-        int rc = read_checked(x, first, n, l->buf);
-        if (rc == CO_OK) rc = write(ctx, slot, first, n, l->buf);
-        if (rc) return rc;
+    const int64_t runs = param_run_count(l->t, slot);
+    for (int64_t i = 0; i < runs; i++) {
+        const param_run run = param_run_at(l->t, slot, i);
+        for (int64_t at = 0; at < run.n; at += PARAMS_PIECE) {
+            int64_t n = run.n - at < PARAMS_PIECE ? run.n - at : PARAMS_PIECE;
+            int rc = read_checked(x, run.file + at, n, l->buf);
+            if (rc == CO_OK) rc = write(ctx, slot, run.param + at, n, l->buf);
+            if (rc) return rc;
+        }
     }
     return CO_OK;
 }

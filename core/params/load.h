@@ -1,5 +1,5 @@
 /* load.h: from a file, or from nothing, to parameters. Values go to the strategy through a callback, as fp32 in
- * pieces of at most PARAMS_PIECE, in the parameter's own layout ([out, in], rows dense), whatever the file's. */
+ * pieces of at most PARAMS_PIECE, in the parameter's own layout ([out, in], rows dense, parts whole), whatever the file's. */
 #ifndef CORE_PARAMS_LOAD_H
 #define CORE_PARAMS_LOAD_H
 #include "core/params/hf_config.h"

@@ -45,6 +45,33 @@ static int check_shape(const co_param *p)
     return CO_OK;
 }
 
+/* Rows of one group, and how many parts share them; 0 without groups. */
+static int64_t group_rows(const co_param *p, int64_t *parts)
+{
+    int64_t sum = 0;
+    *parts = 0;
+    while (*parts < 4 && p->file_group[*parts] > 0) sum += p->file_group[(*parts)++];
+    return sum;
+}
+
+static int check_group(const co_param *p)
+{
+    int64_t parts, rows = group_rows(p, &parts), most = p->ne[0];
+    if (parts < 4 && p->file_group[parts] != 0)
+        return FAIL(CO_E_INVALID, "parameter \"%s\": file_group of %lld rows", p->file_name, (long long)p->file_group[parts]);
+    if (parts == 0) return CO_OK;
+    for (int64_t i = 0; i < parts; i++)
+        if (p->file_group[i] > most)
+            return FAIL(CO_E_INVALID, "parameter \"%s\": file_group of %lld rows, there are %lld", p->file_name,
+                        (long long)p->file_group[i], (long long)p->ne[0]);
+    if (p->ne[0] % rows)
+        return FAIL(CO_E_INVALID, "parameter \"%s\": %lld rows do not divide into groups of %lld", p->file_name, (long long)p->ne[0],
+                    (long long)rows);
+    if ((p->flags & CO_PARAM_FILE_TRANSPOSED) || p->tied_to)
+        return FAIL(CO_E_INVALID, "parameter \"%s\": file_group goes with neither a transposed file nor tied_to", p->file_name);
+    return CO_OK;
+}
+
 static int check_braces(const co_param *p)
 {
     const char *at = strstr(p->file_name, "{}");
@@ -69,6 +96,7 @@ static int add_decl(void *ctx, const co_param *p)
         return FAIL(CO_E_INVALID, "parameter \"%s\": unit %u, or a name is missing", d.file_name ? d.file_name : "", d.unit);
     if (d.init > CO_INIT_ONE) return FAIL(CO_E_INVALID, "parameter \"%s\": unknown init %u", d.file_name, d.init);
     int rc = check_shape(&d);
+    if (rc == CO_OK) rc = check_group(&d);
     if (rc == CO_OK) rc = check_braces(&d);
     if (rc) return rc;
     for (uint32_t i = 0; i < s->n[d.unit]; i++)
@@ -287,6 +315,24 @@ int64_t param_elements(const co_param_slot *s)
     int64_t n = 1;
     for (int i = 0; i < s->shape.ndim; i++) n *= s->shape.ne[i];
     return n;
+}
+
+int64_t param_run_count(const param_table *t, uint32_t slot)
+{
+    int64_t parts, rows = group_rows(param_decl(t, slot), &parts);
+    return parts ? t->slots[slot].shape.ne[0] / rows * parts : 1;
+}
+
+param_run param_run_at(const param_table *t, uint32_t slot, int64_t i)
+{
+    const co_param *d = param_decl(t, slot);
+    const int64_t total = param_elements(&t->slots[slot]), cols = total / t->slots[slot].shape.ne[0];
+    int64_t parts, before = 0, rows = group_rows(d, &parts);
+    if (parts == 0) return (param_run){0, 0, total};
+    const int64_t groups = t->slots[slot].shape.ne[0] / rows, group = i / parts, part = i % parts;
+    for (int64_t k = 0; k < part; k++) before += d->file_group[k];
+    const int64_t n = d->file_group[part];
+    return (param_run){(group * rows + before) * cols, (groups * before + group * n) * cols, n * cols};
 }
 
 uint32_t param_find_local(const param_table *t, co_unit kind, const char *local_name)

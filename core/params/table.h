@@ -52,6 +52,11 @@ static inline uint32_t param_unit_count(const param_table *t, uint32_t unit)
 }
 const co_param *param_decl(const param_table *t, uint32_t slot);
 int64_t param_elements(const co_param_slot *s);
+/* Stretches of elements that are contiguous in file and parameter both, in the file's order: one, or with
+ * co_param.file_group one a part and group. Files with CO_PARAM_FILE_TRANSPOSED have none of these. */
+typedef struct param_run { int64_t file, param, n; } param_run;
+int64_t param_run_count(const param_table *t, uint32_t slot);
+param_run param_run_at(const param_table *t, uint32_t slot, int64_t i);
 /* Index within units of that kind, or CO_NONE. */
 uint32_t param_find_local(const param_table *t, co_unit kind, const char *local_name);
 /* Slot by file name (layer number in place), or CO_NONE. */

@@ -58,6 +58,7 @@ static inline void put_raw(const char *path, const char *header, size_t n)
 typedef struct fake_model {
     uint32_t layers;
     int tied, transposed, break_what; /* break_what: see table tests */
+    int grouped;                      /* w and bias in the file by groups {1, 1} of rows, the untied embedding {2, 1} */
 } fake_model;
 
 static inline int fake_info(void *self, co_model_info *out)
@@ -87,6 +88,8 @@ static inline int fake_params(void *self, void *sink, int (*add)(void *, const c
     };
     if (m->tied) p[6].tied_to = "model.embed.weight";
     if (m->transposed) p[3].flags |= CO_PARAM_FILE_TRANSPOSED;
+    if (m->grouped) p[3].file_group[0] = p[3].file_group[1] = p[4].file_group[0] = p[4].file_group[1] = 1;
+    if (m->grouped && !m->tied) p[0].file_group[0] = 2, p[0].file_group[1] = 1;
     switch (m->break_what) {
     case 1: p[3].local_name = "k"; break;
     case 2: p[3].file_name = "model.layers.{}.k.weight"; break;
@@ -98,6 +101,10 @@ static inline int fake_params(void *self, void *sink, int (*add)(void *, const c
     case 8: p[6].tied_to = "lm_head.weight"; break;
     case 9: p[6].tied_to = "model.norm.weight"; break;
     case 10: p[3].struct_size = 16; break;
+    case 12: p[3].file_group[0] = 3, p[3].file_group[1] = 2; break;
+    case 13: p[3].file_group[0] = 2, p[3].file_group[1] = -1; break;
+    case 14: p[3].file_group[0] = INT64_MAX; break;
+    case 15: p[3].file_group[0] = 2, p[3].flags |= CO_PARAM_FILE_TRANSPOSED; break;
     case 11: p[1].tied_to = "model.layers.{}.bias", p[4].tied_to = "model.layers.{}.norm.weight"; break;
     }
     for (size_t i = 0; i < sizeof p / sizeof p[0]; i++) {

@@ -108,6 +108,26 @@ static void test_tied_from_head(void)
     param_table_free(t);
 }
 
+/* A file by groups: each part is whole in the parameter. */
+static void test_grouped(void)
+{
+    fake_model m = {.layers = L, .grouped = 1};
+    param_table *t = NULL;
+    store s;
+    CHECK(param_table_build(&fake_vt, &m, CO_F32, &t) == CO_OK);
+    if (!t) return;
+    store_open(&s, t);
+    edit e = {0};
+    CHECK(load(&e, t, &s, NULL) == CO_OK);
+    static const int64_t w[4] = {0, 2, 1, 3}, embed[6] = {0, 1, 3, 4, 2, 5};
+    const uint32_t bias = param_find(t, "model.layers.1.bias"), weight = param_find(t, "model.layers.1.w.weight");
+    for (int64_t k = 0; k < 20; k++) CHECK(s.v[weight][k] == value("model.layers.1.w.weight", w[k / 5] * 5 + k % 5));
+    for (int64_t k = 0; k < 4; k++) CHECK(s.v[bias][k] == value("model.layers.1.bias", w[k]));
+    for (int64_t k = 0; k < 24; k++) CHECK(s.v[0][k] == value("model.embed.weight", embed[k / 4] * 4 + k % 4));
+    store_close(&s);
+    param_table_free(t);
+}
+
 static void test_optional(void)
 {
     param_table *t = table(1, 0);
@@ -271,6 +291,7 @@ int main(void)
     tmp_make();
     test_fits();
     test_tied_from_head();
+    test_grouped();
     test_optional();
     test_refused();
     test_head_missing();

@@ -58,8 +58,9 @@ static void test_refused(void)
     static const char *const says[] = {
         "", "\"k\" of the block unit is declared twice", "two parameters are called", "no {} for the layer",
         "{} outside of a block", "size 0 in dimension 0", "2^40 elements", "tied to \"model.nowhere\"", "tied to itself",
-        "whose shape differs", "too short", "tied to itself"};
-    for (int i = 1; i <= 11; i++) {
+        "whose shape differs", "too short", "tied to itself", "4 rows do not divide into groups of 5", "file_group of -1 rows",
+        "there are 4", "neither a transposed file"};
+    for (int i = 1; i <= 15; i++) {
         fake_model m = {.layers = 2, .tied = 1, .break_what = i};
         param_table *t = NULL;
         CHECK_MSG(param_table_build(&fake_vt, &m, CO_F32, &t) == CO_E_INVALID, "case %d", i);
@@ -70,6 +71,25 @@ static void test_refused(void)
     param_table *t = NULL;
     CHECK(param_table_build(&fake_vt, &none, CO_F32, &t) == CO_E_INVALID);
     CHECK_HAS(error_message(), "0 layers");
+}
+
+/* Two groups of two parts: the file's rows a0 b0 a1 b1 are a0 a1 b0 b1 here. */
+static void test_runs(void)
+{
+    fake_model m = {.layers = 1, .grouped = 1};
+    param_table *t = NULL;
+    CHECK(param_table_build(&fake_vt, &m, CO_F32, &t) == CO_OK);
+    if (!t) return;
+    static const int64_t w[4][2] = {{0, 0}, {1, 2}, {2, 1}, {3, 3}}, embed[4][3] = {{0, 0, 2}, {2, 4, 1}, {3, 2, 2}, {5, 5, 1}};
+    CHECK(param_run_count(t, 3) == 4 && param_run_count(t, 4) == 4 && param_run_count(t, 0) == 4 && param_run_count(t, 2) == 1);
+    for (int64_t i = 0; i < 4; i++) {
+        const param_run a = param_run_at(t, 3, i), b = param_run_at(t, 4, i), c = param_run_at(t, 0, i);
+        CHECK(a.file == 5 * w[i][0] && a.param == 5 * w[i][1] && a.n == 5);
+        CHECK(b.file == w[i][0] && b.param == w[i][1] && b.n == 1);
+        CHECK(c.file == 4 * embed[i][0] && c.param == 4 * embed[i][1] && c.n == 4 * embed[i][2]);
+    }
+    CHECK(param_run_at(t, 2, 0).n == 8 && param_run_at(t, 2, 0).param == 0);
+    param_table_free(t);
 }
 
 static void test_out_of_memory(void)
@@ -97,6 +117,7 @@ int main(void)
     test_fp32_groups();
     test_freeze();
     test_refused();
+    test_runs();
     test_out_of_memory();
     return check_done();
 }

@@ -26,6 +26,10 @@ typedef struct co_param {
     uint8_t ndim, init;
     uint16_t flags;
     float init_std;
+    /* A file whose rows are interleaved by group (BLOOM: q, k and v of one head, then of the next): rows that each part
+     * has in a group, ended by 0, such as {hd, hd, hd}. In memory each part stands whole, one after the other, so that
+     * split() by columns gives q, k and v. Also for a bias. All 0: the file's order is the parameter's. */
+    int64_t file_group[4];
 } co_param;
 
 typedef struct co_model_info {
