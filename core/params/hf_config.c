@@ -47,17 +47,35 @@ static int check_keys(const char *path, const cJSON *node)
     return rc;
 }
 
-/* `path` "a.b": the member b of the member a. NULL if absent or null. */
-static const cJSON *find(const cJSON *node, const char *path)
+static const cJSON *element(const cJSON *list, const char *index, size_t n)
+{
+    const cJSON *child = list->child;
+    size_t left = 0;
+    if (n == 0 || n > 9 || strspn(index, "0123456789") < n) return NULL;
+    for (size_t i = 0; i < n; i++) left = 10 * left + (size_t)(index[i] - '0');
+    while (child && left--) child = child->next;
+    return child;
+}
+
+/* `path` "a.b": the member b of the member a; "a.3": the fourth of the list a. NULL if absent. */
+static const cJSON *find_any(const cJSON *node, const char *path)
 {
     while (node && *path) {
         size_t n = strcspn(path, ".");
         const cJSON *child = cJSON_IsObject(node) ? node->child : NULL;
-        while (child && (strncmp(child->string, path, n) != 0 || child->string[n])) child = child->next;
+        if (cJSON_IsArray(node)) child = element(node, path, n);
+        else
+            while (child && (strncmp(child->string, path, n) != 0 || child->string[n])) child = child->next;
         node = child;
         path += path[n] ? n + 1 : n;
     }
-    return node && !cJSON_IsNull(node) ? node : NULL;
+    return node;
+}
+/* The same; NULL also for null. */
+static const cJSON *find(const cJSON *node, const char *path)
+{
+    const cJSON *v = find_any(node, path);
+    return v && !cJSON_IsNull(v) ? v : NULL;
 }
 
 static int absent(const hf_config *c, const char *path)
@@ -107,6 +125,12 @@ static int meta_str(const co_meta *m, const char *path, const char **out)
     return CO_OK;
 }
 
+static int meta_has(const co_meta *m, const char *path)
+{
+    const hf_config *c = m->impl;
+    return find_any(c->root, path) != NULL;
+}
+
 int hf_config_parse(const char *json, size_t len, const char *name, hf_config **out)
 {
     int rc = json_check(name, json, len);
@@ -130,7 +154,7 @@ int hf_config_parse(const char *json, size_t len, const char *name, hf_config **
     }
     rc = check_keys(name, c->root);
     if (rc) goto fail;
-    c->meta = (co_meta){sizeof c->meta, c, meta_i64, meta_f64, meta_str};
+    c->meta = (co_meta){sizeof c->meta, c, meta_i64, meta_f64, meta_str, meta_has};
     *out = c;
     return CO_OK;
 fail:

@@ -31,6 +31,10 @@ CASES = {  # name: base directory, then peft's LoraConfig
     "bias_all": ("llama/biases", dict(r=2, lora_alpha=2, target_modules=["q_proj", "up_proj"], bias="all")),
     "bias_lora_only": ("llama/biases", dict(r=2, lora_alpha=6, target_modules=["k_proj", "o_proj", "gate_proj"],
                                             bias="lora_only")),
+    "bloom_all_linear": ("bloom/heads3_untied", dict(r=3, lora_alpha=6, target_modules="all-linear")),
+    "bloom_qkv": ("bloom/heads4", dict(r=2, lora_alpha=8, target_modules=["query_key_value"], use_rslora=True)),
+    "bloom_bias_all": ("bloom/heads5_bf16", dict(r=2, lora_alpha=2, target_modules=["query_key_value", "dense_4h_to_h"],
+                                                 bias="all")),
     "rank_1": ("llama/bf16", dict(r=1, lora_alpha=1, target_modules=["k_proj"])),
 }
 

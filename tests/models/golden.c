@@ -88,6 +88,34 @@ static void check_loss(const char *what, double got, double want, double bound)
               fabs(got - want) / fabs(want));
 }
 
+/* Gradients are stored in the file's order: into the parameter's. */
+static void to_param(const param_table *t, uint32_t p, const float *file, float *out)
+{
+    const int64_t rows = t->slots[p].shape.ne[0], cols = param_elements(&t->slots[p]) / rows;
+    for (int64_t i = 0; i < rows * cols && (t->slots[p].flags & CO_PARAM_FILE_TRANSPOSED); i++) out[i] = file[i % cols * rows + i / cols];
+    for (int64_t k = 0; k < param_run_count(t, p) && !(t->slots[p].flags & CO_PARAM_FILE_TRANSPOSED); k++) {
+        const param_run run = param_run_at(t, p, k);
+        memcpy(out + run.param, file + run.file, (size_t)run.n * sizeof *out);
+    }
+}
+
+/* Biases of keys have no gradient at all: what is left is rounding, and small. */
+static void check_zero_grads(const golden *g, fixture *f, double global)
+{
+    char name[200];
+    long first, n;
+    const char *p = strstr(g->json, "\"zero_gradients\":");
+    for (p = p ? strchr(p, '[') : NULL; p && sscanf(p + 1, " \"%199s %ld %ld", name, &first, &n) == 3; p = strchr(p + 1, ',')) {
+        const uint32_t slot = param_find(f->table, name);
+        float *got = mem_calloc((size_t)n, sizeof *got);
+        double norm = 0;
+        CHECK_MSG(slot != CO_NONE && engine_read_grad(f->engine, slot, first, n, got) == CO_OK, "%s", name);
+        for (long k = 0; k < n; k++) norm += (double)got[k] * got[k];
+        CHECK_MSG(sqrt(norm) <= 1e-7 * global, "%s: gradient of %s [%ld..] is %.3g, not 0 (global %.3g)", g->name, name, first, sqrt(norm), global);
+        mem_free(got);
+    }
+}
+
 static void check_grads(const char *name, fixture *f, const golden *g, co_dtype dtype)
 {
     double global = 0, worst = 0;
@@ -109,7 +137,8 @@ static void check_grads(const char *name, fixture *f, const golden *g, co_dtype 
         CHECK_MSG(p != CO_NONE, "%s: no parameter %s", name, t->name + 5);
         if (p == CO_NONE) continue;
         float *want = mem_calloc((size_t)n, 4), *got = mem_calloc((size_t)n, 4);
-        (void)st_read_f32(t, 0, n, want);
+        (void)st_read_f32(t, 0, n, got);
+        to_param(f->table, p, got, want);
         CHECK_MSG(engine_read_grad(f->engine, p, 0, n, got) == CO_OK, "%s", error_message());
         double diff = 0, norm = 0;
         for (int64_t k = 0; k < n; k++) {
@@ -124,6 +153,7 @@ static void check_grads(const char *name, fixture *f, const golden *g, co_dtype 
         mem_free(want);
         mem_free(got);
     }
+    if (dtype == CO_F32) check_zero_grads(g, f, global);
     printf("%-16s %s gradients at %.2f of the bound\n", name, dtype == CO_F32 ? "fp32" : dtype == CO_BF16 ? "bf16" : "fp16", worst);
 }
 

@@ -12,7 +12,8 @@ static hf_config *parse(const char *text)
 static void test_values(void)
 {
     hf_config *c = parse("{\"model_type\":\"llama\",\"n\":32000,\"eps\":1e-05,\"yes\":true,\"no\":null,"
-                         "\"rope_scaling\":{\"factor\":8.0,\"type\":\"llama3\"},\"big\":9007199254740992}");
+                         "\"rope_scaling\":{\"factor\":8.0,\"type\":\"llama3\"},\"big\":9007199254740992,"
+                         "\"list\":[\"full\",null,{\"n\":7}]}");
     CHECK(c != NULL);
     if (!c) return;
     const co_meta *m = hf_config_meta(c);
@@ -35,6 +36,11 @@ static void test_values(void)
     CHECK(m->i64(m, "eps", &i) == CO_E_FORMAT);
     CHECK(m->i64(m, "model_type", &i) == CO_E_FORMAT);
     CHECK(m->str(m, "n", &s) == CO_E_FORMAT);
+    CHECK(m->str(m, "list.0", &s) == CO_OK && strcmp(s, "full") == 0);
+    CHECK(m->i64(m, "list.2.n", &i) == CO_OK && i == 7);
+    CHECK(m->str(m, "list.1", &s) == CO_E_INVALID && m->str(m, "list.3", &s) == CO_E_INVALID && m->str(m, "list.0x", &s) == CO_E_INVALID);
+    CHECK(m->has(m, "list.1") && m->has(m, "no") && m->has(m, "rope_scaling.type") && !m->has(m, "list.3") &&
+          !m->has(m, "absent") && !m->has(m, "list.-1"));
     hf_config_close(c);
 }
 

@@ -37,13 +37,14 @@ typedef struct co_model_info {
     uint32_t n_kv_heads, head_dim; /* the host sizes the generation cache from these */
 } co_model_info;
 
-typedef struct co_meta { /* read-only view of config.json, lent by the host; path "a.b" goes down */
+typedef struct co_meta { /* read-only view of config.json, lent by the host; path "a.b" goes down, "a.3" into a list */
     uint32_t struct_size;
     void *impl;
     /* CO_OK, or CO_E_INVALID if absent or null, CO_E_FORMAT if of another type; booleans read as 1 and 0 */
     int (*i64)(const struct co_meta *m, const char *path, int64_t *out);
     int (*f64)(const struct co_meta *m, const char *path, double *out);
     int (*str)(const struct co_meta *m, const char *path, const char **out);
+    int (*has)(const struct co_meta *m, const char *path); /* 1 if it is there, null included; else 0 */
 } co_meta;
 
 /* x: hidden states [T, d] (0 for the embedding unit); token_ids, positions: [T] i32. */

@@ -1,0 +1,209 @@
+#!/usr/bin/env python3
+"""Writes tests/golden/<family>/<case>/ for bloom, gpt2, opt, mistral and qwen2: tiny model directories as found on the
+hub, and what transformers computes for them.
+
+Usage: make_models.py [--out DIR] [case ...]       a case is FAMILY/NAME
+
+Files, reference and tolerances are those of make_llama.py: float64, eager attention, one sequence at a time. Besides,
+expect.json lists the stretches of biases whose gradient is exactly zero (a bias of keys adds the same to every score of a
+query), as "name first count" in the order that coati's parameters have: [out, in], q before k before v.
+"""
+import argparse
+import inspect
+import json
+import pathlib
+import shutil
+import zlib
+from contextlib import nullcontext
+
+import safetensors.torch
+import torch
+import transformers
+from transformers import AutoConfig, AutoModelForCausalLM
+
+from make_llama import (ADAMW, LENGTHS, MAX_GRAD_NORM, STEPS, WEIGHT_DECAY, adamw_losses, float32_deviation,
+                        float64_everywhere, logits_and_loss, logits_distance, random_batch, write_weights)
+
+LONG = [61, 1, 37]
+LAYERS = 2
+DTYPES = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
+
+# What config.json of each family holds in the wild, sizes left out.
+COMMON = {
+    "bloom": dict(architectures=["BloomForCausalLM"], apply_residual_connection_post_layernorm=False, attention_dropout=0.0,
+                  attention_softmax_in_fp32=True, bias_dropout_fusion=True, bos_token_id=1, eos_token_id=2, hidden_dropout=0.0,
+                  initializer_range=0.02, layer_norm_epsilon=1e-5, masked_softmax_fusion=True, n_inner=None, offset_alibi=100,
+                  pretraining_tp=1, seq_length=2048, skip_bias_add=True, skip_bias_add_qkv=False, use_cache=True),
+}
+
+
+def bloom(hidden, heads, vocab, **more):
+    return dict(n_embed=hidden, n_layer=LAYERS, num_attention_heads=heads, vocab_size=vocab, **more)
+
+
+def case(name, sizes, lengths=LENGTHS, dtype="F32", shards=1, embed_std=0.3, bare=False, wrong=None):
+    """bare: the file's names lack the prefix, as BLOOM's and GPT-2's on the hub do. wrong: settings of a reader that ignores
+    what the case is about."""
+    return dict(name=name, family=name.split("/")[0], vocab=sizes["vocab_size"], sizes=sizes, lengths=lengths, dtype=dtype,
+                shards=shards, embed_std=embed_std, bare=bare, wrong=wrong)
+
+
+CASES = [
+    case("bloom/heads4", bloom(16, 4, 48), bare=True),
+    case("bloom/heads3_untied", bloom(12, 3, 41, tie_word_embeddings=False), lengths=LONG),
+    case("bloom/heads7", bloom(14, 7, 37), lengths=LONG),
+    case("bloom/heads1_post_norm", bloom(10, 1, 38, apply_residual_connection_post_layernorm=True),
+         wrong=dict(apply_residual_connection_post_layernorm=False)),
+    case("bloom/heads5_bf16", bloom(20, 5, 40), dtype="BF16", shards=2, bare=True),
+    case("bloom/heads6_f16", bloom(12, 6, 39), dtype="F16"),
+    case("bloom/eps", bloom(12, 2, 36, layer_norm_epsilon=1e-3), embed_std=0.05, wrong=dict(layer_norm_epsilon=1e-5)),
+]
+PREFIX = {"bloom": "transformer."}
+
+
+def key_rows(family, name, shape):
+    """Rows of a bias, in coati's order, that belong to keys: first and count."""
+    if name.endswith(("query_key_value.bias", "c_attn.bias")):
+        return shape[0] // 3, shape[0] // 3
+    return None
+
+
+def to_memory(name, values, heads):
+    """A bias in the file's order in coati's: BLOOM's goes head by head."""
+    if not name.endswith("query_key_value.bias"):
+        return values
+    return values.view(heads, 3, -1).transpose(0, 1).reshape(-1)
+
+
+def random_weights(c, model, rng):
+    """name → tensor, of every parameter the file holds. Scores get a standard deviation of about 2.5."""
+    weights = {}
+    tied = model.config.tie_word_embeddings
+    for name, p in model.named_parameters():
+        if tied and name == "lm_head.weight":
+            continue
+        noise = torch.randn(p.shape, generator=rng, dtype=torch.float64)
+        if "norm" in name or ".ln_" in name:
+            weights[name] = 0.2 * noise if name.endswith("bias") else 1 + 0.2 * noise.clamp(-2, 2)
+        elif p.ndim == 1:
+            weights[name] = 0.3 * noise
+        elif "embed" in name or name.endswith(("wte.weight", "wpe.weight", "lm_head.weight")):
+            weights[name] = c["embed_std"] * noise
+        else:
+            fan_in = p.shape[0] if name.endswith(("c_attn.weight", "c_proj.weight", "c_fc.weight")) else p.shape[1]
+            w = noise / fan_in**0.5
+            if name.endswith(("q_proj.weight", "k_proj.weight")):
+                w *= 1.6
+            elif name.endswith("query_key_value.weight"):
+                w.view(model.config.n_head, 3, -1)[:, :2] *= 1.6
+            elif name.endswith("c_attn.weight"):
+                w[:, : 2 * p.shape[1] // 3] *= 1.6
+            weights[name] = w
+    return {n: w.to(DTYPES[c["dtype"]]) for n, w in weights.items()}
+
+
+def load(path, dtype, **changes):
+    config = AutoConfig.from_pretrained(path)
+    for key, value in changes.items():
+        setattr(config, key, value)
+    return AutoModelForCausalLM.from_pretrained(path, config=config, dtype=dtype, attn_implementation="eager").train()
+
+
+def exact_tables(model):
+    """RoPE tables anew, in the type that is active."""
+    for module in model.modules():
+        if hasattr(module, "rotary_emb"):
+            module.rotary_emb = type(module.rotary_emb)(model.config)
+    return model
+
+
+def reference(c, path, batch, dtype):
+    models = [load(path, dtype) for _ in range(3)]
+    wrong = load(path, dtype, **c["wrong"]) if c["wrong"] else None
+    with float64_everywhere() if dtype == torch.float64 else nullcontext():
+        models = [exact_tables(m) for m in models]
+        logits, loss = logits_and_loss(models[0], batch)
+        loss.backward()
+        result = dict(logits=logits.detach(), loss=loss.item(), grads={n: p.grad for n, p in models[0].named_parameters()},
+                      adamw=adamw_losses(models[1], batch, None), adamw_clip=adamw_losses(models[2], batch, MAX_GRAD_NORM))
+        if wrong is not None:
+            result["wrong_logits"] = logits_and_loss(exact_tables(wrong), batch)[0].detach()
+    return result
+
+
+def write_config(path, c):
+    config = dict(COMMON[c["family"]], model_type=c["family"], **{
+        "dtype" if c["dtype"] == "BF16" else "torch_dtype": str(DTYPES[c["dtype"]]).removeprefix("torch.")})
+    config.update(c["sizes"])
+    known = inspect.signature(type(AutoConfig.for_model(c["family"]))).parameters
+    strange = [k for k in c["sizes"] if k not in known and k not in ("n_embed", "num_attention_heads", "rope_theta")]
+    assert not strange, f"{c['name']}: transformers does not know {strange}"
+    (path / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
+
+
+def make(c, out):
+    path = out / c["name"]
+    shutil.rmtree(path, ignore_errors=True)
+    path.mkdir(parents=True)
+    rng = torch.Generator().manual_seed(zlib.crc32(c["name"].encode()))
+    write_config(path, c)
+    model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(path))
+    weights = random_weights(c, model, rng)
+    prefix = PREFIX[c["family"]] if c["bare"] else ""
+    write_weights(path, {n.removeprefix(prefix): w for n, w in weights.items()}, c["shards"])
+    batch = random_batch(c, rng)
+    ids, start, labels = batch
+
+    ref = reference(c, path, batch, torch.float64)
+    ref["global_norm"] = torch.stack([g.norm() for g in ref["grads"].values()]).norm().item()
+    low = reference(c, path, batch, torch.float32)
+    assert set(ref["grads"]) == set(weights), "every parameter of the file has a gradient"
+    shown = logits_distance(ref["wrong_logits"], ref["logits"]) if c["wrong"] else None
+    assert not c["wrong"] or shown > 10, f"{c['name']}: a reader that ignores the setting is off by {shown} tolerances only"
+
+    zero = []
+    for name, g in ref["grads"].items():
+        rows = key_rows(c["family"], name, g.shape)
+        if rows:
+            part = to_memory(name, g, model.config.num_attention_heads)[rows[0]:rows[0] + rows[1]]
+            assert part.norm() < 1e-13 * ref["global_norm"], f"{name}: keys' gradient is {part.norm()}"
+            zero.append(f"{name} {rows[0]} {rows[1]}")
+
+    tensors = {"input_ids": ids.int(), "seq_start": torch.tensor(start).int(), "labels": labels.int(), "logits": ref["logits"]}
+    tensors.update({f"grad.{n}": g.float().contiguous() for n, g in ref["grads"].items()})
+    safetensors.torch.save_file(tensors, path / "expect.safetensors")
+    expect = dict(
+        case=c["name"], stored_dtype=c["dtype"], reference=f"transformers {type(model).__name__}, float64, eager attention",
+        versions=dict(torch=torch.__version__.split("+")[0], transformers=transformers.__version__),
+        tokens=len(ids), sequences=len(c["lengths"]), label_count=(labels != -100).sum().item(), loss=ref["loss"],
+        grad_norm=ref["global_norm"], zero_gradients=zero,
+        adamw=dict(steps=STEPS, lr=ADAMW["lr"], beta1=ADAMW["betas"][0], beta2=ADAMW["betas"][1], eps=ADAMW["eps"],
+                   weight_decay=WEIGHT_DECAY, weight_decay_on="parameters with ndim >= 2", schedule="constant"),
+        adamw_losses=ref["adamw"], max_grad_norm=MAX_GRAD_NORM, adamw_losses_clipped=ref["adamw_clip"],
+        torch_float32_in_tolerances=float32_deviation(ref, low))
+    (path / "expect.json").write_text(json.dumps(expect, indent=1) + "\n")
+
+    size = sum(f.stat().st_size for f in path.iterdir())
+    worst = {k: round(v, 3) for k, v in expect["torch_float32_in_tolerances"].items()}
+    print(f"{c['name']:22} {size / 1000:6.1f} kB  loss {ref['loss']:.6f} → {ref['adamw'][-1]:.6f} / {ref['adamw_clip'][-1]:.6f}"
+          f"  norm {ref['global_norm']:.3f}  float32: {worst}" + (f"  ignored: {shown:.0f}" if shown else ""), flush=True)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path(__file__).parent)
+    parser.add_argument("cases", nargs="*", help="default: all; a family stands for its cases")
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    unknown = set(args.cases) - {c["name"] for c in CASES} - {c["family"] for c in CASES}
+    if unknown:
+        parser.error(f"no such case: {', '.join(sorted(unknown))}")
+    for c in CASES:
+        if not args.cases or c["name"] in args.cases or c["family"] in args.cases:
+            make(c, args.out)
+
+
+if __name__ == "__main__":
+    main()
