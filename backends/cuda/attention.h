@@ -38,12 +38,14 @@ typedef struct cuda_attn {
 } cuda_attn;
 
 /* The batch at hand; the arrays lie on the device. Counts come from the device where `counts` is set (then grids have the shape of
- * the capacity and a captured call serves every batch), else n_tokens and n_seqs hold and grids are exact. */
+ * the capacity and a captured call serves every batch), else n_tokens and n_seqs hold and grids are exact. Where `dev` is
+ * set, kernels take the arrays from there. */
 typedef struct cuda_attn_live {
     const int32_t *counts; /* device: {n_tokens, n_seqs}, as they stand side by side in co_live; or NULL */
     int32_t n_tokens, n_seqs;
     const int32_t *seq_start;            /* [n_seqs+1] */
     const int32_t *cache_slot, *past_len; /* [n_seqs], cached only */
+    const co_live *dev;                   /* in device memory, or NULL */
 } cuda_attn_live;
 
 cudaError_t cuda_attn_open(cuda_attn_dev *d, int device);

@@ -43,7 +43,7 @@ function(coati_add_plugin kind name)
     target_link_options(${target} PRIVATE -Wl,-z,defs)
     install(TARGETS ${target} LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR}/coati/1)
   endif()
-  set_target_properties(${target} PROPERTIES C_VISIBILITY_PRESET hidden CXX_VISIBILITY_PRESET hidden)
+  set_target_properties(${target} PROPERTIES C_VISIBILITY_PRESET hidden CXX_VISIBILITY_PRESET hidden CUDA_VISIBILITY_PRESET hidden)
   target_compile_definitions(${target} PRIVATE
     CO_BUILT_WITH="${CMAKE_C_COMPILER_ID} ${CMAKE_C_COMPILER_VERSION}, coati ${PROJECT_VERSION}")
   target_link_libraries(${target} PRIVATE coati::headers)

@@ -39,6 +39,7 @@ struct orders { int *of[2 * ATTN_TILES]; };
 __global__ void __launch_bounds__(INDEX_THREADS) index_kernel(cuda_attn_live l, int tokens, int2 *bounds, orders o)
 {
     __shared__ int costs[MOST_SORTED];
+    attn_find_arrays(l);
     const int n = l.counts ? l.counts[0] : l.n_tokens, seqs = l.counts ? l.counts[1] : l.n_seqs;
     if (blockIdx.x >= 2 * ATTN_TILES) {
         const int t = (blockIdx.x - 2 * ATTN_TILES) * INDEX_THREADS + threadIdx.x;

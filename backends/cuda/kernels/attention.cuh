@@ -32,6 +32,11 @@ struct attn_args { /* passed by value */
     cuda_attn_live live;
 };
 
+/* Takes the arrays' places from the device's own struct. */
+__device__ __forceinline__ void attn_find_arrays(cuda_attn_live &l)
+{
+    if (l.dev) l.seq_start = l.dev->seq_start, l.cache_slot = l.dev->cache_slot, l.past_len = l.dev->past_len;
+}
 __device__ __forceinline__ int attn_tokens(const attn_args &a) { return a.live.counts ? a.live.counts[0] : a.live.n_tokens; }
 __device__ __forceinline__ int attn_seqs(const attn_args &a) { return a.live.counts ? a.live.counts[1] : a.live.n_seqs; }
 

@@ -63,6 +63,7 @@ __device__ __forceinline__ place place_of(const attn_args &a, int row)
 
 template <typename T, int HD, int GB> __global__ void __launch_bounds__(THREADS) decode(attn_args a, int clustered)
 {
+    attn_find_arrays(a.live);
     using S = shape<T, HD>;
     const int row = blockIdx.x, n = attn_tokens(a), split = blockIdx.z;
     if (row >= n) return;
@@ -237,6 +238,7 @@ template <typename T> __global__ void combine(attn_args a)
 /* Any head size up to 256 and any alignment: a block a token and head, a thread a key, then a thread a column or two. */
 template <typename T> __global__ void __launch_bounds__(THREADS) decode_any(attn_args a)
 {
+    attn_find_arrays(a.live);
     __shared__ float q[256], p[THREADS], part[WARPS];
     const int row = blockIdx.x, head = blockIdx.y, t = threadIdx.x, hd = a.hd;
     if (row >= attn_tokens(a)) return;

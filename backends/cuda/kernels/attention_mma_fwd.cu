@@ -35,6 +35,7 @@ __device__ __forceinline__ void load_keys(uint32_t to, const T *in, int64_t ld, 
 
 template <typename T, int HD, int MT, bool CACHED> __global__ void __launch_bounds__(THREADS) forward(attn_args a)
 {
+    if (CACHED) attn_find_arrays(a.live);
     constexpr int BM = 64 * MT;
     extern __shared__ __align__(16) unsigned char shared[];
     const int n = attn_tokens(a), warp = threadIdx.x / 32, lane = threadIdx.x & 31;

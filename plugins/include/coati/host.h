@@ -25,7 +25,8 @@ struct co_host {
     void *(*arena_push)(co_arena *a, size_t bytes, size_t align);
     /* [any] Counter-based (Philox 4x32-10): same (seed, stream, counter), same value, on every rank. */
     uint64_t (*random)(const co_host *h, uint64_t stream, uint64_t counter);
-    /* [any] Optional host features by id, "coati.trace/1"; NULL if absent. */
+    /* [any] Optional host features by id; NULL if absent. "coati.seed/1": const uint64_t *, the key of random(), for
+     * backends that draw on the device. */
     const void *(*extension)(const co_host *h, const char *id);
 };
 #define CO_FAIL(h, code, ...) ((h)->fail((h), (code), __FILE__, __LINE__, __VA_ARGS__))

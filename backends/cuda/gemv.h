@@ -1,0 +1,16 @@
+/* gemv.h: products of a few rows, which are bound by reading the weights. */
+#ifndef CUDA_GEMV_H
+#define CUDA_GEMV_H
+#include "cuda.h"
+#ifdef __cplusplus
+extern "C" {
+#endif
+#define GEMV_MOST 4 /* rows up to which it is faster than cuBLASLt */
+
+/* x w^T with aligned operands, beta 0 or 1 with c. */
+int gemv_serves(const gemm *g);
+void gemv_run(const gemm *g, cudaStream_t on);
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,190 @@
+/* classifier.cu: log-probabilities of the targets, their gradient and the head's, without a [tokens, vocabulary] matrix: tokens go
+ * through in chunks of logits. Logits are fp32 (a bf16 logit of 20 is off by 0.06); their gradient overwrites them row by row in
+ * the type of the activations, at twice the row stride, and feeds the two products of the backward.
+ *
+ * With a_v = h . w_v, z_v = inv_temperature cap(a_v), cap(a) = softcap tanh(a / softcap):
+ *   logp = z_target - lse, lse = log sum_v exp(z_v);  da_v = dlogp ([v = target] - exp(z_v - lse)) inv_temperature cap'(a_v)
+ *   dh = da W, dW = da^T h
+ *
+ * Floor: 2 T V d operations for the logits and 4 T V d for the gradients; 4 bytes a logit written by the first product, read twice,
+ * 2 written, 2 read by each of the other two products. A chunk is at least as large as dW in fp32, so that adding to dW costs less
+ * traffic than the logits do; chunks of dW add up in fp32 and are rounded once. */
+#include "device.cuh"
+
+#define THREADS 1024
+#define CHUNK_BYTES ((size_t)512 << 20)
+
+struct rule { float inv_t, cap; int32_t ignore; };
+
+__device__ inline float logit(float a, const rule &k) { return k.inv_t * (k.cap > 0 ? k.cap * tanhf(a / k.cap) : a); }
+__device__ inline float slope(float a, const rule &k)
+{
+    if (k.cap <= 0) return k.inv_t;
+    const float th = tanhf(a / k.cap);
+    return k.inv_t * (1 - th * th);
+}
+
+/* One row of logits a block. dlogp NULL: forward only. N: logits a load. */
+template <class T, int N> __global__ void __launch_bounds__(THREADS)
+    classify(float *logits, int64_t vocab, const int32_t *targets, rule k, const float *dlogp, float *logp, float *lse)
+{
+    const int64_t row = blockIdx.x;
+    float *a = logits + row * vocab;
+    T *out = reinterpret_cast<T *>(a);
+    const int32_t target = targets[row];
+    const bool counts = target >= 0 && (target == 0 || target != k.ignore) && target < vocab;
+    __shared__ float shared[33], shared_max[33];
+    if (!counts) {
+        if (threadIdx.x == 0 && logp) logp[row] = 0;
+        if (threadIdx.x == 0 && lse) lse[row] = 0;
+        for (int64_t v = threadIdx.x; dlogp && v < vocab; v += THREADS) out[v] = from_float<T>(0.0f);
+        return;
+    }
+    float max = -INFINITY, sum = 0;
+    for (int64_t v = (int64_t)threadIdx.x * N; v < vocab; v += THREADS * N) {
+        float x[N], most = -INFINITY;
+        load_vec<float, N>(a + v, x);
+#pragma unroll
+        for (int e = 0; e < N; e++) x[e] = logit(x[e], k), most = fmaxf(most, x[e]);
+        if (most > max) sum *= __expf(max - most), max = most;
+#pragma unroll
+        for (int e = 0; e < N; e++) sum += __expf(x[e] - max);
+    }
+    /* The block's maximum, then every thread's sum brought to it. */
+    const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5;
+    float top = warp_max(max);
+    if (lane == 0) shared_max[warp] = top;
+    __syncthreads();
+    top = warp_max(shared_max[lane]);
+    sum = block_sum(max == -INFINITY ? 0.0f : sum * __expf(max - top), shared);
+    const float z = top + logf(sum);
+    const float at_target = a[target];
+    if (threadIdx.x == 0 && logp) logp[row] = logit(at_target, k) - z;
+    if (threadIdx.x == 0 && lse) lse[row] = z;
+    if (!dlogp) return;
+    const float d = dlogp[row];
+    __syncthreads(); /* a[target] has been read by all */
+    for (int64_t from = 0; from < vocab; from += THREADS * N) {
+        const int64_t v = from + (int64_t)threadIdx.x * N;
+        float x[N];
+        if (v < vocab) {
+            load_vec<float, N>(a + v, x);
+#pragma unroll
+            for (int e = 0; e < N; e++) x[e] = d * slope(x[e], k) * ((v + e == target ? 1.0f : 0.0f) - __expf(logit(x[e], k) - z));
+        }
+        __syncthreads(); /* what stands at the bytes written now has been read */
+        if (v < vocab) store_vec<T, N>(out + v, x);
+    }
+}
+
+/* Rows of a chunk: logits of CHUNK_BYTES, or of dW's own size if that is more. */
+static int64_t chunk_rows(int64_t tokens, int64_t vocab, int64_t d)
+{
+    const size_t dw = (size_t)vocab * (size_t)d * sizeof(float), bytes = dw > CHUNK_BYTES ? dw : CHUNK_BYTES;
+    int64_t rows = (int64_t)(bytes / sizeof(float)) / vocab / 128 * 128;
+    if (rows < 128) rows = 128;
+    return rows < tokens ? rows : tokens;
+}
+
+typedef struct space { /* of the scratch */
+    int64_t rows;
+    size_t logits, dw; /* offsets after the products' workspace; dw 0: none */
+    size_t bytes;
+} space;
+
+static space lay_out(const co_plan_value *values, const co_step_op *op)
+{
+    const co_tensor *h = &values[op->in[0]].shape, *w = &values[op->in[1]].shape;
+    const uint32_t dw = op->op == CO_OP_TOKEN_LOGPROB ? CO_NONE : op->out[op->op == CO_OP_TOKEN_LOGPROB_GRAD ? 2 : 1];
+    space s = {chunk_rows(h->ne[0], w->ne[0], h->ne[1]), GEMM_WORKSPACE, 0, 0};
+    s.bytes = s.logits + cuda_pad((size_t)s.rows * (size_t)w->ne[0] * sizeof(float));
+    if (dw != CO_NONE && values[dw].shape.dtype != CO_F32 && s.rows < h->ne[0]) {
+        s.dw = s.bytes;
+        s.bytes += cuda_pad((size_t)w->ne[0] * (size_t)w->ne[1] * sizeof(float));
+    }
+    return s;
+}
+extern "C" size_t cuda_classifier_scratch(const gpu *c, const co_plan *p, const co_step_op *op)
+{
+    (void)c;
+    return lay_out(p->values, op).bytes;
+}
+
+template <class T, class G> __global__ void take_sum(const float *sum, G *out, int64_t stride, int64_t rows, int64_t cols, int add)
+{
+    const int64_t total = rows * cols;
+    for (int64_t i = (int64_t)blockIdx.x * 256 + threadIdx.x; i < total; i += (int64_t)gridDim.x * 256) {
+        G *at = out + i / cols * stride + i % cols;
+        *at = from_float<G>(add ? to_float(*at) + sum[i] : sum[i]);
+    }
+}
+
+typedef struct operands {
+    const view *h, *w, *targets, *dlogp, *logp, *lse, *dh, *dw; /* any but the first three may be NULL or absent */
+} operands;
+
+static void *row_at(const view *v, int64_t r) { return (char *)v->p + (size_t)(r * v->stride) * co_dtype_bytes(v->dtype); }
+static float *number_at(const view *v, int64_t r) { return v && v->p ? (float *)v->p + r : nullptr; }
+
+static int run(const cuda_step *s, const operands *o)
+{
+    const co_classifier *attr = (const co_classifier *)s->op->attrs;
+    const rule k = {attr->inv_temperature != 0 ? attr->inv_temperature : 1.0f, attr->softcap, attr->ignore_index};
+    const view *h = o->h, *w = o->w, *dh = o->dh && o->dh->p ? o->dh : nullptr, *dw = o->dw && o->dw->p ? o->dw : nullptr;
+    const space at = lay_out(s->values, s->op);
+    const int64_t vocab = w->rows, d = h->cols, tokens = h->rows;
+    const int backward = dh || dw || o->dlogp;
+    float *logits = (float *)(s->scratch + at.logits), *sum = at.dw ? (float *)(s->scratch + at.dw) : nullptr;
+    int r = CO_OK, add = dw && !sum ? dw->add : 0;
+
+    if (dw && tokens == 0 && !dw->add)
+        return cuda_check(s->c, cudaMemset2DAsync(dw->p, (size_t)dw->stride * co_dtype_bytes(dw->dtype), 0, (size_t)d * co_dtype_bytes(dw->dtype), (size_t)vocab, s->on), "zeros");
+    for (int64_t t = 0; t < tokens && r == CO_OK; t += at.rows) {
+        const int64_t n = tokens - t < at.rows ? tokens - t : at.rows;
+        const gemm score = {.m = n, .n = vocab, .k = d, .a = row_at(h, t), .b = w->p, .c = nullptr, .bias = nullptr, .d = logits, .lda = h->stride, .ldb = w->stride,
+                            .ldc = 0, .ldd = vocab, .ta = 0, .tb = 1, .in = h->dtype, .out = CO_F32, .alpha = 1, .beta = 0};
+        r = gemm_run(s->c, &score, s->scratch, s->on);
+        if (r) break;
+        const int32_t *target = (const int32_t *)o->targets->p + t;
+        const float *dlogp = backward ? number_at(o->dlogp, t) : nullptr;
+        WITH_TYPE(h->dtype, T, {
+            if (vocab % 4 == 0)
+                classify<T, 4><<<(unsigned)n, THREADS, 0, s->on>>>(logits, vocab, target, k, dlogp, number_at(o->logp, t), number_at(o->lse, t));
+            else
+                classify<T, 1><<<(unsigned)n, THREADS, 0, s->on>>>(logits, vocab, target, k, dlogp, number_at(o->logp, t), number_at(o->lse, t));
+        })
+        const int64_t ld = vocab * (int64_t)(sizeof(float) / co_dtype_bytes(h->dtype));
+        if (dh) {
+            const gemm g = {.m = n, .n = d, .k = vocab, .a = logits, .b = w->p, .c = nullptr, .bias = nullptr, .d = row_at(dh, t), .lda = ld, .ldb = w->stride, .ldc = 0,
+                            .ldd = dh->stride, .ta = 0, .tb = 0, .in = h->dtype, .out = dh->dtype, .alpha = 1, .beta = 0};
+            r = gemm_run(s->c, &g, s->scratch, s->on);
+        }
+        if (dw && r == CO_OK) {
+            void *to = sum ? (void *)sum : dw->p;
+            const gemm g = {.m = vocab, .n = d, .k = n, .a = logits, .b = row_at(h, t), .c = add ? to : nullptr, .bias = nullptr, .d = to, .lda = ld, .ldb = h->stride,
+                            .ldc = sum ? d : dw->stride, .ldd = sum ? d : dw->stride, .ta = 1, .tb = 0, .in = h->dtype, .out = sum ? (uint8_t)CO_F32 : dw->dtype,
+                            .alpha = 1, .beta = add ? 1.0f : 0.0f};
+            r = gemm_run(s->c, &g, s->scratch, s->on);
+            add = 1;
+        }
+    }
+    if (r == CO_OK && sum && dw)
+        WITH_TYPE(dw->dtype, G, take_sum<float, G><<<grid_for(vocab * d, 256, (unsigned)s->c->sms * 16), 256, 0, s->on>>>(sum, (G *)dw->p, dw->stride, vocab, d, dw->add);)
+    return r;
+}
+
+extern "C" int cuda_run_TOKEN_LOGPROB(const cuda_step *s)
+{
+    const operands o = {.h = &s->in[0], .w = &s->in[1], .targets = &s->in[2], .dlogp = nullptr, .logp = &s->out[0], .lse = &s->out[1], .dh = nullptr, .dw = nullptr};
+    return run(s, &o);
+}
+extern "C" int cuda_run_TOKEN_LOGPROB_BWD(const cuda_step *s)
+{
+    const operands o = {.h = &s->in[0], .w = &s->in[1], .targets = &s->in[2], .dlogp = &s->in[4], .logp = nullptr, .lse = nullptr, .dh = &s->out[0], .dw = &s->out[1]};
+    return run(s, &o);
+}
+extern "C" int cuda_run_TOKEN_LOGPROB_GRAD(const cuda_step *s)
+{
+    const operands o = {.h = &s->in[0], .w = &s->in[1], .targets = &s->in[2], .dlogp = &s->in[3], .logp = &s->out[0], .lse = nullptr, .dh = &s->out[1], .dw = &s->out[2]};
+    return run(s, &o);
+}
