@@ -10,7 +10,8 @@ int checkpoint_save(const char *output, int64_t step, int64_t keep, engine *e, c
                     const config *c);
 /* Newest complete step, 0 if there is none; leftovers of interrupted writes are removed. */
 int checkpoint_newest(const char *output, int64_t *step);
-/* CO_E_CONFIG naming the first key that differs and may not; step 0: from output/config.ini itself. */
+/* same_run.c: CO_E_CONFIG naming the first key that differs and may not: all but run.max_steps, epochs, stop_after, backend,
+ * [backend], output (a folder may be moved), log.*, checkpoint.*, strategy.*. Step 0: from output/config.ini itself. */
 int checkpoint_check_config(const char *output, int64_t step, const config *c);
 int checkpoint_load(const char *output, int64_t step, engine *e, const param_table *t, uint32_t n_state);
 #endif

@@ -210,7 +210,12 @@ static void test_what_may_change(void)
         {"checkpoint.keep=9", NULL}, {"checkpoint.every=never", NULL}, {"run.seed=43", "[run] seed was \"42\""},
         {"optimizer.lr=1", "[optimizer] lr was"}, {"batch.size=5", "[batch] size was \"4\""}, {"batch.accumulation=9", "[batch] accumulation"},
         {"dataset.max_len=100", "[dataset] max_len"}, {"schedule.name=linear", "[schedule] name was \"cosine\""},
-        {"schedule.steps=9", "[schedule] steps"}, {"dataset.shuffle=0", "[dataset] shuffle"}};
+        {"schedule.steps=9", "[schedule] steps"}, {"dataset.shuffle=0", "[dataset] shuffle"}, {"run.backend=ref", NULL}, {"run.output=/tmp/y", NULL},
+        {"strategy.name=naive", NULL}, {"checkpoint.resume=always", NULL}, {"log.progress=off", NULL}, {"run.save_model=0", "[run] save_model was \"1\""},
+        {"run.deterministic=1", "[run] deterministic"}, {"model.checkpointing=block", "[model] checkpointing was \"none\""}, {"eval.every=1", "[eval] every"},
+        {"optimizer.max_grad_norm=2", "[optimizer] max_grad_norm"}, {"plugins.path=/x", "[plugins] path"}, {"lora.rank=2", "[lora] rank was \"0\""},
+        {"dataset.path=other.json", "[dataset] path was"}, {"dataset.eval.path=held.json", "[dataset.eval] path was not there"},
+        {"optimizer.lr=0.00002", NULL}, {"optimizer.lr=2.0e-05", NULL}, {"optimizer.lr=0.000021", "[optimizer] lr was \"2e-5\""}, {"run.seed=042", NULL}};
     clear();
     CHECK(save(4, 1) == CO_OK);
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -220,7 +225,13 @@ static void test_what_may_change(void)
         if (cases[i].names) CHECK_HAS(error_message(), cases[i].names);
         config_free(k);
     }
-    config *k = config_of(NULL);
+    config *held = config_of("dataset.eval.path=held.json"), *k = config_of(NULL);
+    CHECK(checkpoint_save(root, 6, 2, f.engine, f.table, 2, held) == CO_OK);
+    CHECK(checkpoint_check_config(root, 6, held) == CO_OK);
+    CHECK(checkpoint_check_config(root, 6, k) == CO_E_CONFIG);
+    CHECK_HAS(error_message(), "[dataset.eval] path was \"");
+    CHECK_HAS(error_message(), "and is gone now");
+    config_free(held);
     CHECK(checkpoint_check_config(root, 5, k) == CO_E_IO); /* no such checkpoint */
     config_free(k);
 }
