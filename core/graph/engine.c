@@ -380,25 +380,3 @@ void engine_close(engine *e)
 
 void engine_bytes(const engine *e, engine_memory *out) { *out = e->memory; }
 size_t engine_allocated(const engine *e) { return e->allocated; }
-
-double engine_flops(const engine *e, int64_t n_tokens)
-{
-    double sum = 0;
-    for (uint32_t u = 0; u < e->n_units && e->has_mode[MODE_TRAIN]; u++) {
-        const unit_plans *p = &e->units[MODE_TRAIN][e->kind_of[u]].plans;
-        for (int side = 0; side < 2; side++) {
-            const co_plan *plan = side ? &p->backward : &p->forward;
-            for (uint32_t i = 0; i < plan->n_steps; i++) {
-                const co_step_op *s = &plan->steps[i];
-                const int classifier = s->op >= CO_OP_TOKEN_LOGPROB_BWD && s->op <= CO_OP_TOKEN_LOGPROB_GRAD;
-                uint32_t w = CO_NONE;
-                if (s->op == CO_OP_LINEAR || s->op == CO_OP_LINEAR_BWD_X || classifier) w = s->in[1];
-                if (s->op == CO_OP_LINEAR_BWD_W) w = s->out[0];
-                if (w == CO_NONE) continue;
-                const co_tensor *t = &plan->values[w].shape;
-                sum += (classifier ? 6.0 : 2.0) * (double)n_tokens * (double)t->ne[0] * (double)t->ne[1];
-            }
-        }
-    }
-    return sum;
-}

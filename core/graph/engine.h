@@ -59,9 +59,9 @@ int engine_allocate(engine *e);
 void engine_close(engine *e);
 void engine_bytes(const engine *e, engine_memory *out);
 size_t engine_allocated(const engine *e); /* counted at the allocator; equals engine_bytes().total */
-/* Floating-point operations of one training micro-step with n_tokens all carrying labels (products only, two
- * a multiply-add), for MFU. */
-double engine_flops(const engine *e, int64_t n_tokens);
+/* Floating-point operations of one training micro-step (n_tokens, n_seqs and seq_start of `live`; every token carries a
+ * label): products and attention, two a multiply-add, without what checkpointing runs again. */
+double engine_flops(const engine *e, const co_live *live);
 void engine_dump(const engine *e, FILE *to); /* every plan, line by line */
 
 typedef struct engine_batch {

@@ -104,4 +104,7 @@ typedef struct unit_plans {
 } unit_plans;
 /* one: forward and backward as a single plan with nothing saved (the last unit). */
 int graph_plan(co_graph *g, int one, unit_plans *out);
+
+/* Floating-point operations of one line of a plan on a batch (flops.c); 0 for what is no product. */
+double graph_step_flops(const co_plan *p, const co_step_op *s, const co_live *live);
 #endif
