@@ -51,6 +51,7 @@ static int cpu_alloc(void *self, co_mem kind, size_t bytes, void **out)
     cpu *c = self;
     (void)kind;
     *out = c->host->alloc(c->host, bytes, 256);
+    if (*out) memory_huge(*out, bytes);
     return *out ? CO_OK : CO_FAIL(c->host, CO_E_NOMEM, "backend cpu: %zu bytes are not to be had", bytes);
 }
 static void cpu_free(void *self, co_mem kind, void *p)

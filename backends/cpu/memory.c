@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 /* The head of a small file as text; 0 when there is none. */
@@ -91,4 +92,14 @@ int memory_free(const char *root, size_t *free_bytes, size_t *total_bytes)
     *free_bytes = (size_t)available;
     *total_bytes = (size_t)total;
     return 1;
+}
+
+void memory_huge(void *p, size_t bytes)
+{
+#ifdef MADV_HUGEPAGE
+    const uintptr_t huge = (uintptr_t)1 << 21, from = ((uintptr_t)p + huge - 1) & ~(huge - 1), to = ((uintptr_t)p + bytes) & ~(huge - 1);
+    if (to > from) (void)madvise((void *)from, to - from, MADV_HUGEPAGE);
+#else
+    (void)p, (void)bytes;
+#endif
 }

@@ -1,9 +1,11 @@
-/* test_cpu_memory.c: free memory as the CPU backend reads it from a made-up proc and cgroup tree, and from this machine. */
+/* test_cpu_memory.c: free memory as the CPU backend reads it from a made-up proc and cgroup tree, and from this machine; huge pages. */
 #include "backends/cpu/memory.h"
 #include "check.h"
 #include "core/base/fs.h"
 #include "core/base/memory.h"
 #include "core/host/host.h"
+#include <inttypes.h>
+#include <unistd.h>
 
 static char root[] = "/tmp/coati-meminfo-XXXXXX";
 static const size_t MiB = 1 << 20;
@@ -99,6 +101,50 @@ static void test_this_machine(void)
     host_free(h);
 }
 
+/* The flags the kernel keeps for the mapping that `p` lies in; "" without them. */
+static void flags_of(const void *p, char *out, size_t cap)
+{
+    FILE *f = fopen("/proc/self/smaps", "r");
+    char line[512];
+    int here = 0;
+    *out = 0;
+    while (f && fgets(line, sizeof line, f)) {
+        uintptr_t from, to;
+        if (sscanf(line, "%" SCNxPTR "-%" SCNxPTR " ", &from, &to) == 2) here = (uintptr_t)p >= from && (uintptr_t)p < to;
+        else if (here && strncmp(line, "VmFlags:", 8) == 0) snprintf(out, cap, "%s", line + 8);
+    }
+    if (f) fclose(f);
+}
+
+/* A product over 4 KiB pages runs a tenth slower: large buffers ask for huge ones. */
+static void test_huge_pages(void)
+{
+    static const struct { int64_t threads; } opts = {1};
+    const co_feature *feature = NULL;
+    host *h = host_new(NULL);
+    void *self = NULL, *large = NULL, *small = NULL;
+    char flags[520];
+    if (access("/sys/kernel/mm/transparent_hugepage", F_OK) != 0) {
+        puts("huge pages: skipped, this kernel has none");
+        host_free(h);
+        return;
+    }
+    CHECK(host_feature(h, CO_KIND_BACKEND, "cpu", &feature) == CO_OK);
+    const co_backend_vt *vt = host_backend(h, feature);
+    CHECK(vt->open(host_services(h), &opts, &self) == CO_OK);
+    CHECK(vt->alloc(self, CO_MEM_DEVICE, 16 * MiB, &large) == CO_OK);
+    CHECK(vt->alloc(self, CO_MEM_DEVICE, 1000, &small) == CO_OK);
+    flags_of((char *)large + 8 * MiB, flags, sizeof flags);
+    CHECK_MSG(strstr(flags, " hg"), "flags of a large buffer: %s", flags);
+    flags_of(small, flags, sizeof flags);
+    CHECK_MSG(!strstr(flags, " hg"), "flags of a small buffer: %s", flags);
+    for (size_t i = 0; i < 16 * MiB; i += 4096) CHECK(((char *)large)[i] == 0);
+    vt->free(self, CO_MEM_DEVICE, large);
+    vt->free(self, CO_MEM_DEVICE, small);
+    vt->close(self);
+    host_free(h);
+}
+
 int main(void)
 {
     if (!mkdtemp(root)) return perror(root), 1;
@@ -108,6 +154,7 @@ int main(void)
     test_cgroup_1();
     test_nothing_to_read();
     test_this_machine();
+    test_huge_pages();
     CHECK(fs_remove_tree(root) == CO_OK);
     return check_done();
 }

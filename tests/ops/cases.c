@@ -165,9 +165,9 @@ static int make_logprob(kase *k, const lives *l, int v)
 {
     static const struct { int64_t d, vocab; float inv_t, cap; int ignored, ignore_index; } s[] = {
         {7, 3, 1, 0, 1}, {17, 65, 1, 0, 0}, {65, 257, 1, 0, 1}, {8, 31, 0.5f, 0, 1}, {8, 31, 1, 2, 1}, {16, 33, 2, 3, 0},
-        {3, 5, 1, 0, 2}, {3, 1, 1, 0, 0}, {5, 40001, 1, 0, 0}, {4, 3, 1, 0, 0, 2}, {4, 2, 0, 0, 0, -100}};
+        {3, 5, 1, 0, 2}, {3, 1, 1, 0, 0}, {3, 65551, 1, 0, 0}, {4, 3, 1, 0, 0, 2}, {4, 2, 0, 0, 0, -100}};
     if (v >= (int)(sizeof s / sizeof *s)) return 0;
-    if (s[v].vocab > 1000 && l->live.n_tokens != 257) return 0; /* the last: more rows than a chunk of logits */
+    if (s[v].vocab > 1000 && l->live.n_tokens != 257) return 0; /* many: more rows than a chunk, more columns than a tile */
     const co_classifier a = {.struct_size = sizeof a, .inv_temperature = s[v].inv_t, .softcap = s[v].cap, .ignore_index = s[v].ignore_index};
     kase_attrs(k, &a, sizeof a);
     k->n_in = 3;

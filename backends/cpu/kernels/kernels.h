@@ -16,6 +16,10 @@ void k_token_logprob(const cpu_step *s), k_token_logprob_bwd(const cpu_step *s),
 void k_masked_mean(const cpu_step *s), k_masked_mean_bwd(const cpu_step *s), k_masked_sum_rows(const cpu_step *s);
 void k_masked_sum_rows_bwd(const cpu_step *s), k_loss_seed(const cpu_step *s);
 
+/* out[m, n] = op(a) op(b) + beta out, op by BLAS_N or BLAS_T, on all threads (product.c). */
+void cpu_product(const cpu *c, int ta, int tb, int64_t m, int64_t n, int64_t k, const float *a, int64_t lda, const float *b, int64_t ldb,
+                 float beta, float *out, int64_t ldc);
+
 size_t k_norm_scratch(const cpu *c, const co_plan *p, const co_step_op *op);
 size_t k_attention_scratch(const cpu *c, const co_plan *p, const co_step_op *op);
 size_t k_classifier_scratch(const cpu *c, const co_plan *p, const co_step_op *op);

@@ -19,16 +19,14 @@ void k_linear(const cpu_step *s)
         s->c->blas.sgemv(BLAS_ROW, BLAS_N, (int)w->rows, (int)w->cols, 1, w->p, (int)w->stride, x->p, 1, beta, y->p, 1);
         return;
     }
-    s->c->blas.sgemm(BLAS_ROW, BLAS_N, BLAS_T, (int)y->rows, (int)w->rows, (int)w->cols, 1, x->p, (int)x->stride, w->p,
-                     (int)w->stride, beta, y->p, (int)y->stride);
+    cpu_product(s->c, BLAS_N, BLAS_T, y->rows, w->rows, w->cols, x->p, x->stride, w->p, w->stride, beta, y->p, y->stride);
 }
 
 void k_linear_bwd_x(const cpu_step *s)
 {
     const view *dy = &s->in[0], *w = &s->in[1], *dx = &s->out[0];
     if (!dx->p || dx->rows == 0) return;
-    s->c->blas.sgemm(BLAS_ROW, BLAS_N, BLAS_N, (int)dx->rows, (int)w->cols, (int)w->rows, 1, dy->p, (int)dy->stride, w->p,
-                     (int)w->stride, 0, dx->p, (int)dx->stride);
+    cpu_product(s->c, BLAS_N, BLAS_N, dx->rows, w->cols, w->rows, dy->p, dy->stride, w->p, w->stride, 0, dx->p, dx->stride);
 }
 
 void k_linear_bwd_w(const cpu_step *s)
@@ -39,8 +37,8 @@ void k_linear_bwd_w(const cpu_step *s)
         if (!dw->add) memset(dw->p, 0, (size_t)(dw->rows * dw->cols) * sizeof(float));
         return;
     }
-    s->c->blas.sgemm(BLAS_ROW, BLAS_T, BLAS_N, (int)dw->rows, (int)dw->cols, (int)x->rows, 1, dy->p, (int)dy->stride, x->p,
-                     (int)x->stride, dw->add ? 1.0f : 0.0f, dw->p, (int)dw->stride);
+    cpu_product(s->c, BLAS_T, BLAS_N, dw->rows, dw->cols, x->rows, dy->p, dy->stride, x->p, x->stride, dw->add ? 1.0f : 0.0f, dw->p,
+                dw->stride);
 }
 
 /* Threads take columns, so that each sum runs over the rows in order. */
