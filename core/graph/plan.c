@@ -78,6 +78,9 @@ static uint32_t overwritable(const gnode *n, uint32_t out, uint32_t *choice)
     case CO_OP_GELU_BWD: case CO_OP_SILU_BWD: case CO_OP_RELU_BWD: case CO_OP_CLAMP_BWD: case CO_OP_LOG_SIGMOID_BWD:
         choice[k++] = 1;
         break;
+    case CO_OP_SWIGLU_GRAD:
+        if (out == 0) choice[k++] = 2;
+        break;
     case CO_OP_RMSNORM_BWD: case CO_OP_LAYERNORM_BWD:
         if (out == 0 && n->n_in > 3) choice[k++] = 3;
         if (out == 0) choice[k++] = 2;

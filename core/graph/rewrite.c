@@ -122,11 +122,34 @@ static void recompute_cheap(co_graph *g)
     }
 }
 
+/* h = swiglu(gate, up) computed again and swiglu_bwd(gate, up, dh) -> one swiglu_grad: gate and up, [tokens, d_ff] each, are
+ * read once less. */
+static void swiglu_in_one_pass(co_graph *g)
+{
+    for (uint32_t i = 0; i < g->n_nodes; i++) {
+        const gnode b = g->nodes[i];
+        if (b.op != CO_OP_SWIGLU_BWD) continue;
+        for (uint32_t k = 0; k < g->n_nodes; k++) {
+            const gnode a = g->nodes[k];
+            if (a.op != CO_OP_SWIGLU || !a.backward || a.in[0] != b.in[0] || a.in[1] != b.in[1] || depends(g, b.in[2], a.out[0])) continue;
+            gnode *n = &g->nodes[i];
+            n->op = CO_OP_SWIGLU_GRAD;
+            n->n_out = 3;
+            n->out[0] = a.out[0];
+            n->out[1] = b.out[0];
+            n->out[2] = b.out[1];
+            remove_node(g, k);
+            i -= k < i;
+            break;
+        }
+    }
+}
+
 int graph_rewrite(co_graph *g, int one)
 {
     residual_into_norm(g);
     if (one) classifier_in_one_pass(g);
-    else recompute_cheap(g);
+    else recompute_cheap(g), swiglu_in_one_pass(g);
     return g->failed ? CO_E_NOMEM : graph_sort(g);
 }
 

@@ -249,7 +249,7 @@ RULES(r_layernorm, {CO_OP_LAYERNORM_BWD, 3, {IN(0), IN(1), DY}, 3, {0, 1, 2}, 0,
       {CO_OP_LAYERNORM_BWD, 4, {IN(0), IN(1), DY, FROM_RES}, 3, {0, 1, 2}, 0, 4});
 RULES(r_rope, {CO_OP_ROPE_BWD, 2, {DY, IN(1)}, 1, {0}, 0, 1});
 RULES(r_attention, {CO_OP_ATTENTION_BWD, 6, {IN(0), IN(1), IN(2), FROM_OUT, FROM_OUT + 1, DY}, 3, {0, 1, 2}});
-RULES(r_swiglu, {CO_OP_SWIGLU_BWD, 3, {IN(0), IN(1), DY}, 2, {0, 1}, 0, 3});
+RULES(r_swiglu, {CO_OP_SWIGLU_BWD, 3, {IN(0), IN(1), DY}, 2, {0, 1}, 0, 3}, {CO_OP_SWIGLU_GRAD, 3, {IN(0), IN(1), DY}, 3, {10, 0, 1}, 0, 3});
 RULES(r_gelu, {CO_OP_GELU_BWD, 2, {IN(0), DY}, 1, {0}, 0, 2});
 RULES(r_silu, {CO_OP_SILU_BWD, 2, {IN(0), DY}, 1, {0}, 0, 2});
 RULES(r_relu, {CO_OP_RELU_BWD, 2, {IN(0), DY}, 1, {0}, 0, 2});
@@ -293,7 +293,7 @@ static const entry rows[] = {
     BACKWARD(MINIMUM_BWD, MINIMUM), BACKWARD(MAXIMUM_BWD, MAXIMUM), BACKWARD(TOKEN_LOGPROB_BWD, TOKEN_LOGPROB),
     BACKWARD(TOKEN_LOGPROB_GRAD, TOKEN_LOGPROB), BACKWARD(MASKED_MEAN_BWD, MASKED_MEAN),
     BACKWARD(MASKED_SUM_ROWS_BWD, MASKED_SUM_ROWS), PLAIN(CONCAT, make_concat), PLAIN(LOSS_SEED, make_none),
-    PLAIN(FILL0, make_none)};
+    PLAIN(FILL0, make_none), BACKWARD(SWIGLU_GRAD, SWIGLU)};
 _Static_assert(sizeof rows / sizeof *rows == CO_OP_COUNT, "an op of ops.def has no row here");
 
 const entry *entry_of(uint32_t op) { return &rows[op]; }

@@ -32,6 +32,24 @@ void k_swiglu_bwd(const cpu_step *s)
                        du->p ? du->p + t * du->stride : NULL, g->cols);
 }
 
+CPU_SIMD static void swiglu_row_grad(const float *g, const float *u, const float *dh, float *h, float *dg, float *du, int64_t n)
+{
+    for (int64_t j = 0; j < n; j++) {
+        const float x = g[j], v = u[j], d = dh[j], sig = 1.0f / (1.0f + cpu_expf(-x));
+        if (h) h[j] = x * sig * v;
+        if (dg) dg[j] = d * v * sig * (1.0f + x * (1.0f - sig));
+        if (du) du[j] = d * x * sig;
+    }
+}
+static float *row(const view *v, int64_t t) { return v->p ? v->p + t * v->stride : NULL; }
+void k_swiglu_grad(const cpu_step *s)
+{
+    const view *in = s->in, *out = s->out;
+#pragma omp parallel for num_threads(s->c->threads) schedule(static)
+    for (int64_t t = 0; t < in[0].rows; t++)
+        swiglu_row_grad(row(&in[0], t), row(&in[1], t), row(&in[2], t), row(&out[0], t), row(&out[1], t), row(&out[2], t), in[0].cols);
+}
+
 #define GELU_C 0.7978845608028653559 /* sqrt(2/pi) */
 static float gelu(float x, int tanh_approx)
 {

@@ -9,7 +9,7 @@ void k_shift_ids(const cpu_step *s);
 void k_rmsnorm(const cpu_step *s), k_rmsnorm_bwd(const cpu_step *s), k_layernorm(const cpu_step *s), k_layernorm_bwd(const cpu_step *s);
 void k_rope(const cpu_step *s);
 void k_attention(const cpu_step *s), k_attention_bwd(const cpu_step *s), k_attention_cached(const cpu_step *s);
-void k_swiglu(const cpu_step *s), k_swiglu_bwd(const cpu_step *s), k_unary(const cpu_step *s), k_unary_bwd(const cpu_step *s);
+void k_swiglu(const cpu_step *s), k_swiglu_bwd(const cpu_step *s), k_swiglu_grad(const cpu_step *s), k_unary(const cpu_step *s), k_unary_bwd(const cpu_step *s);
 void k_dropout(const cpu_step *s), k_binary(const cpu_step *s), k_select_bwd(const cpu_step *s), k_concat(const cpu_step *s);
 void k_split(const cpu_step *s), k_fill0(const cpu_step *s);
 void k_token_logprob(const cpu_step *s), k_token_logprob_bwd(const cpu_step *s), k_token_logprob_grad(const cpu_step *s);

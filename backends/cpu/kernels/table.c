@@ -12,7 +12,7 @@ const cpu_kernel_entry cpu_kernels[CO_OP_COUNT] = {
     K(ROPE, k_rope), K(ROPE_BWD, k_rope),
     KS(ATTENTION, k_attention, k_attention_scratch), KS(ATTENTION_BWD, k_attention_bwd, k_attention_scratch),
     KS(ATTENTION_CACHED, k_attention_cached, k_attention_scratch),
-    K(SWIGLU, k_swiglu), K(SWIGLU_BWD, k_swiglu_bwd), K(GELU, k_unary), K(GELU_BWD, k_unary_bwd), K(SILU, k_unary),
+    K(SWIGLU, k_swiglu), K(SWIGLU_BWD, k_swiglu_bwd), K(SWIGLU_GRAD, k_swiglu_grad), K(GELU, k_unary), K(GELU_BWD, k_unary_bwd), K(SILU, k_unary),
     K(SILU_BWD, k_unary_bwd), K(RELU, k_unary), K(RELU_BWD, k_unary_bwd), K(EXP, k_unary), K(LOG_SIGMOID, k_unary),
     K(LOG_SIGMOID_BWD, k_unary_bwd), K(CLAMP, k_unary), K(CLAMP_BWD, k_unary_bwd), K(SCALE, k_unary),
     K(STOP_GRADIENT, k_unary), K(DROPOUT, k_dropout),

@@ -36,6 +36,7 @@ FN(f_log_sigmoid_bwd, 2, 1, y[0] = x[1] * sigmoid_exact(-x[0]);)
 FN(f_clamp_bwd, 2, 1, y[0] = x[0] >= k.a && x[0] <= k.b ? x[1] : 0.0f;)
 FN(f_silu_bwd, 2, 1, const float s = sigmoid_exact(x[0]); y[0] = x[1] * (s + x[0] * s * (1 - s));)
 FN(f_swiglu_bwd, 3, 2, const float s = sigmoid_exact(x[0]); y[0] = x[2] * x[1] * (s + x[0] * s * (1 - s)); y[1] = x[2] * x[0] * s;)
+FN(f_swiglu_grad, 3, 3, const float s = sigmoid_exact(x[0]); y[0] = x[0] * s * x[1]; y[1] = x[2] * x[1] * (s + x[0] * s * (1 - s)); y[2] = x[2] * x[0] * s;)
 FN(f_minimum_bwd, 3, 2, const float w = x[0] == x[1] ? 0.5f : x[0] < x[1] ? 1.0f : 0.0f; y[0] = x[2] * w; y[1] = x[2] * (1 - w);)
 FN(f_maximum_bwd, 3, 2, const float w = x[0] == x[1] ? 0.5f : x[0] > x[1] ? 1.0f : 0.0f; y[0] = x[2] * w; y[1] = x[2] * (1 - w);)
 
@@ -67,8 +68,8 @@ struct f_gelu_bwd {
 
 template <class T> struct operands {
     const T *in[3];
-    T *out[2];
-    int64_t in_stride[3], out_stride[2];
+    T *out[3];
+    int64_t in_stride[3], out_stride[3];
 };
 
 template <class T, class F, int N> __global__ void __launch_bounds__(THREADS) map(operands<T> o, int64_t rows, int64_t cols, attrs k)
@@ -151,6 +152,7 @@ MAP(SILU, f_silu, no_attrs())
 MAP(SILU_BWD, f_silu_bwd, no_attrs())
 MAP(SWIGLU, f_swiglu, no_attrs())
 MAP(SWIGLU_BWD, f_swiglu_bwd, no_attrs())
+MAP(SWIGLU_GRAD, f_swiglu_grad, no_attrs())
 MAP(GELU, f_gelu, flag_of(s))
 MAP(GELU_BWD, f_gelu_bwd, flag_of(s))
 MAP(MINIMUM_BWD, f_minimum_bwd, no_attrs())

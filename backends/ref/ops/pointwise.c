@@ -84,6 +84,18 @@ void ref_SWIGLU_BWD(const ref_line *s)
         }
 }
 
+void ref_SWIGLU_GRAD(const ref_line *s)
+{
+    const ref_view *gate = &s->in[0], *up = &s->in[1], *dh = &s->in[2];
+    for (int64_t t = 0; t < gate->rows; t++)
+        for (int64_t c = 0; c < gate->cols; c++) {
+            const double g = ref_get(gate, t, c), u = ref_get(up, t, c), d = ref_get(dh, t, c);
+            ref_put(&s->out[0], t, c, g * sigmoid(g) * u);
+            ref_put(&s->out[1], t, c, d * u * silu_slope(g));
+            ref_put(&s->out[2], t, c, d * g * sigmoid(g));
+        }
+}
+
 /* The chosen input gets dy, the other 0; on a tie each gets half. */
 static void choose_bwd(const ref_line *s, int greater)
 {
