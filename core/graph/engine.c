@@ -83,7 +83,7 @@ static int record_unit(engine *e, engine_mode mode, co_unit unit, uint32_t block
     if (last && mode == MODE_CACHED) in.x = op->row_gather(g, g->x, graph_batch(g, "rows"));
     co_val y = e->a.model->build(e->a.model_self, unit, block_kind, op, g, &in);
     co_val loss = 0;
-    int r = g->failed ? CO_E_CONFIG : CO_OK;
+    int r = g->failed;
     if (r == CO_OK && y == 0) r = graph_fail(g, "build() returned no value");
     if (r == CO_OK && g->values[y].shape.ne[1] != e->d_model)
         r = graph_fail(g, "build() returned %lld columns, d_model is %lld", (long long)g->values[y].shape.ne[1],

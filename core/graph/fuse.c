@@ -108,5 +108,5 @@ int graph_fuse_linears(co_graph *g)
         int r = n < 2 ? CO_OK : fuse(g, run, n);
         if (r) return r;
     }
-    return g->failed ? CO_E_CONFIG : CO_OK;
+    return g->failed;
 }

@@ -72,7 +72,7 @@ struct co_graph {
     const void *rewrite;   /* what a wrapped model's builder calls need to know (core/lora) */
     uint32_t rewrite_unit;
     size_t cache_bytes;    /* taken by cached attention so far */
-    int failed;            /* the first cause, already in error_message() */
+    int failed;            /* the first cause: its status, the text is in error_message() */
 };
 
 co_graph *graph_new(co_arena *arena, const gscope *scope, const gcolumn *columns, uint32_t n_columns);

@@ -270,7 +270,7 @@ int graph_plan(co_graph *g, int one, unit_plans *out)
 {
     planner p = {.g = g, .one = one};
     int r;
-    if (g->failed) return CO_E_CONFIG;
+    if (g->failed) return g->failed;
     while (p.n_forward < g->n_nodes && !g->nodes[p.n_forward].backward) p.n_forward++;
     for (uint32_t i = p.n_forward; i < g->n_nodes && !one; i++)
         if (!g->nodes[i].backward) return graph_fail(g, "forward and backward are tangled");

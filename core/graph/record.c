@@ -23,14 +23,21 @@ int op_differentiable(uint32_t op) { return op < CO_OP_COUNT && op_table[op].dif
 
 int graph_fail(co_graph *g, const char *fmt, ...)
 {
-    if (g->failed) return CO_E_CONFIG;
+    if (g->failed) return g->failed;
     char text[512];
     va_list ap;
     va_start(ap, fmt);
     vsnprintf(text, sizeof text, fmt, ap);
     va_end(ap);
-    g->failed = 1;
+    g->failed = CO_E_CONFIG;
     return FAIL(CO_E_CONFIG, "unit '%s': %s", g->scope.label, text);
+}
+
+static int no_memory(co_graph *g)
+{
+    if (g->failed) return g->failed;
+    g->failed = CO_E_NOMEM;
+    return FAIL(CO_E_NOMEM, "unit '%s': out of memory", g->scope.label);
 }
 
 co_graph *graph_new(co_arena *arena, const gscope *scope, const gcolumn *columns, uint32_t n_columns)
@@ -66,7 +73,7 @@ static void *grow(co_graph *g, void *old, uint32_t n, uint32_t *cap, size_t size
 co_val graph_value(co_graph *g, co_dtype t, uint32_t rows, uint32_t ndim, int64_t n0, int64_t n1, uint32_t region)
 {
     gvalue *v = grow(g, g->values, g->n_values, &g->cap_values, sizeof *v);
-    if (!v) return (void)graph_fail(g, "out of memory"), 0;
+    if (!v) return (void)no_memory(g), 0;
     g->values = v;
     v += g->n_values;
     memset(v, 0, sizeof *v);
@@ -86,7 +93,7 @@ co_val graph_value(co_graph *g, co_dtype t, uint32_t rows, uint32_t ndim, int64_
 gnode *graph_node(co_graph *g, uint32_t op, uint32_t n_in, const uint32_t *in, const void *attrs, size_t attrs_size)
 {
     gnode *n = grow(g, g->nodes, g->n_nodes, &g->cap_nodes, sizeof *n);
-    if (!n) return (void)graph_fail(g, "out of memory"), NULL;
+    if (!n) return (void)no_memory(g), NULL;
     g->nodes = n;
     n += g->n_nodes++;
     memset(n, 0, sizeof *n);
@@ -122,7 +129,7 @@ co_val graph_batch(co_graph *g, const char *column)
 
 int graph_pin(co_graph *g, co_val *result, uint32_t region, size_t offset)
 {
-    if (g->failed || *result == 0) return g->failed ? CO_E_CONFIG : graph_fail(g, "build() returned no value");
+    if (g->failed || *result == 0) return g->failed ? g->failed : graph_fail(g, "build() returned no value");
     gvalue *v = &g->values[*result];
     const int narrow = region == CO_REGION_OUT && (v->shape.dtype == CO_BF16 || v->shape.dtype == CO_F16);
     if (v->view_of != CO_NONE || v->region != CO_REGION_WORK || narrow) { /* a view, or an input handed back: copy it */

@@ -150,7 +150,7 @@ int graph_rewrite(co_graph *g, int one)
     residual_into_norm(g);
     if (one) classifier_in_one_pass(g);
     else recompute_cheap(g), swiglu_in_one_pass(g);
-    return g->failed ? CO_E_NOMEM : graph_sort(g);
+    return g->failed ? g->failed : graph_sort(g);
 }
 
 /* ---- order: each node after its producers, otherwise as recorded --------------------------------------- */

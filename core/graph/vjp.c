@@ -235,7 +235,7 @@ static void drop_unit_scales(co_graph *g, uint32_t first)
 
 int graph_derive(co_graph *g, uint32_t loss, int want_dx)
 {
-    if (g->failed) return CO_E_CONFIG;
+    if (g->failed) return g->failed;
     const uint32_t n_forward = g->n_nodes, n_values = g->n_values;
     const size_t cap = (size_t)n_values + 1;
     vjp d = {.g = g, .cap = n_values};
@@ -286,5 +286,5 @@ int graph_derive(co_graph *g, uint32_t loss, int want_dx)
     }
     g->recording_backward = 0;
     drop_unit_scales(g, n_forward);
-    return g->failed ? CO_E_CONFIG : CO_OK;
+    return g->failed;
 }

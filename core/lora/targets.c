@@ -20,7 +20,7 @@ static int record(lora *l, const param_table *t, co_unit unit, uint32_t kind, ui
         in.x = g->x = graph_value(g, scope.dtype, CO_ROWS_TOKENS, 2, scope.max_tokens, t->info.d_model, CO_REGION_X);
     (void)l->inner->build(l->inner_self, unit, kind, graph_ops(), g, &in);
     *out = g;
-    return g->failed ? CO_E_CONFIG : CO_OK;
+    return g->failed;
 }
 
 /* "model.layers.{}.mlp.up_proj.weight" -> "model.layers.{}.mlp.up_proj" */

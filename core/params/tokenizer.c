@@ -13,20 +13,22 @@ static void bad_plugin(void *ctx, const char *path, const char *why)
 }
 
 /* Place of the file among those the plugin reads, 0 the best; -1: none is there. */
-static int rank_files(const char *const *files, const char *dir)
+static int rank_files(const char *const *files, const char *dir, int *rank)
 {
-    for (int i = 0; files && files[i]; i++) {
+    *rank = -1;
+    for (int i = 0; files && files[i] && *rank < 0; i++) {
         int there;
         if (fs_is_dir(dir)) {
             char *path = fs_join(dir, files[i]);
-            there = path && fs_is_file(path);
+            if (!path) return CO_E_NOMEM;
+            there = fs_is_file(path);
             mem_free(path);
         } else {
             there = fs_is_file(dir) && strcmp(fs_basename(dir), files[i]) == 0;
         }
-        if (there) return i;
+        if (there) *rank = i;
     }
-    return -1;
+    return CO_OK;
 }
 
 static int find_auto(host *h, const char *dir, const co_feature **out)
@@ -40,7 +42,9 @@ static int find_auto(host *h, const char *dir, const co_feature **out)
         const co_feature *f = host_at(h, i);
         if (f->kind != CO_KIND_TOKENIZER) continue;
         const char *const *files = host_tokenizer(h, f)->files;
-        int rank = rank_files(files, dir);
+        int rank;
+        rc = rank_files(files, dir, &rank);
+        if (rc) return rc;
         if (rank >= 0 && (best < 0 || rank < best)) {
             best = rank;
             *out = f;

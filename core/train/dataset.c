@@ -103,7 +103,10 @@ static int open_source(run *r, const char *section, const dataset_opts *o, run_d
     int rc;
     if (!s) return CO_E_NOMEM;
     *s = (run_source){.r = r, .section = section, .o = o};
-    if (strcmp(o->format, "auto") == 0) (void)host_load_all(r->host, CO_KIND_DATASET, on_bad_plugin, NULL);
+    if (strcmp(o->format, "auto") == 0) {
+        rc = host_load_all(r->host, CO_KIND_DATASET, on_bad_plugin, NULL);
+        if (rc) return rc;
+    }
     d->path = o->path;
     rc = files_expand(o->path, wanted, s, &s->paths, &s->n_paths);
     if (rc) return error_prefix(rc, "%s: [%s] path", config_where(r->config, section, "path"), section);

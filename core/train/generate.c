@@ -44,7 +44,8 @@ static int open_model(generator *g, const char *dir)
     void *opts = NULL;
     int r = hf_config_open(dir, &g->hf);
     if (r) return r;
-    (void)host_load_all(g->host, CO_KIND_MODEL, NULL, NULL);
+    r = host_load_all(g->host, CO_KIND_MODEL, NULL, NULL);
+    if (r) return r;
     for (size_t i = 0; i < host_count(g->host) && !f; i++) {
         const co_model_vt *vt = host_model(g->host, host_at(g->host, i));
         for (const char *const *t = vt ? vt->model_types : NULL; t && *t; t++)

@@ -44,12 +44,14 @@ static int remove_earlier(const char *output)
     return r;
 }
 
-static int has(const char *output, const char *name)
+/* Sets *yes if it is there, and leaves it if not. */
+static int has(const char *output, const char *name, int *yes)
 {
     char *path = fs_join(output, name);
-    const int yes = path && (fs_is_file(path) || fs_is_dir(path));
+    if (!path) return CO_E_NOMEM;
+    if (fs_is_file(path) || fs_is_dir(path)) *yes = 1;
     mem_free(path);
-    return yes;
+    return CO_OK;
 }
 
 /* Decides where to start; writes nothing over an earlier run's files. */
@@ -70,10 +72,16 @@ static int find_start(sft *s)
         return r;
     }
     if (must) return FAIL(CO_E_CONFIG, "'%s' holds no checkpoint to resume from", s->output);
-    if (has(s->output, "model") || has(s->output, "adapter") || (has(s->output, "metrics.jsonl") && !has(s->output, "config.ini")))
+    int result = 0, lines = 0, ini = 0;
+    r = has(s->output, "model", &result);
+    if (r == CO_OK) r = has(s->output, "adapter", &result);
+    if (r == CO_OK) r = has(s->output, "metrics.jsonl", &lines);
+    if (r == CO_OK) r = has(s->output, "config.ini", &ini);
+    if (r) return r;
+    if (result || (lines && !ini))
         return FAIL(CO_E_CONFIG, "'%s' holds an earlier run's files and no checkpoint: choose another [run] output, or --overwrite", s->output);
     /* A run that ended before its first checkpoint begins again, if it is the same run. */
-    return has(s->output, "metrics.jsonl") ? checkpoint_check_config(s->output, 0, s->r->config) : CO_OK;
+    return lines ? checkpoint_check_config(s->output, 0, s->r->config) : CO_OK;
 }
 
 /* The first step's data, before anything is written: a broken record must not leave a started run behind. */

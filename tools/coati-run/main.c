@@ -42,13 +42,13 @@ static int list_plugins(const char *folders)
 {
     host *h = host_new(folders);
     if (!h) return CO_E_NOMEM;
-    (void)host_load_all(h, 0, on_bad, NULL);
-    for (size_t i = 0; i < host_count(h); i++) {
+    const int s = host_load_all(h, 0, on_bad, NULL);
+    for (size_t i = 0; i < host_count(h) && s == CO_OK; i++) {
         const co_feature *f = host_at(h, i);
         printf("%-10s %-14s %s\n", kind_name((co_kind)f->kind), f->name, f->summary ? f->summary : "");
     }
     host_free(h);
-    return CO_OK;
+    return s;
 }
 
 static int check(run *r)
