@@ -1,12 +1,13 @@
 /* attention.cu: chooses the kernels of an attention call, prepares what they share, queues them.
  *
- *   bf16, fp16, head sizes 64, 80, 96, 128, operands on 16 bytes: attention_mma_fwd.cu, attention_mma_bwd.cu
+ *   bf16, fp16, head sizes 64, 80, 96, 128, operands on 16 bytes: attention_wgmma_*.cu on Hopper, else attention_mma_*.cu
  *   anything else, head sizes to 256:                             attention_plain.cu
  *   over a cache: attention_mma_fwd.cu for prompts, attention_decode.cu for single tokens and all that mma does not serve
  *
  * Prepared: the index (attn_index below) and, for the backward, stat [H][tokens] = (lse log2(e), rowsum(o do)), laid out
  * so that the pass over keys can copy a run of queries' values at once. stat reads o and do once: 4 T H hd bytes. */
 #include "attention.cuh"
+#include <cuda.h>
 #include <math.h>
 
 namespace {
@@ -113,7 +114,7 @@ void grid(const cuda_attn_dev *d, attn_args *x, int tokens, int rows, int height
     const double head_bytes = (double)rows * x->hd * 4.0 * (keys ? x->group : 1.0 / per);
     int at_once = (int)fmin((double)heads, fmax((double)per, d->l2 / 2.0 / head_bytes));
     while (heads % at_once) at_once--;
-    x->tiles = tiles_of(rows, height), x->heads_at_once = at_once;
+    x->tiles = tiles_of(rows, height), x->items_heads = heads, x->heads_at_once = at_once, x->rows = rows;
     /* Sorted for the capacity; with exact grids the tiles past the live rows come last and are cut off. */
     x->order = (const int *)((const char *)index + order_at(tokens, height, keys));
 }
@@ -142,8 +143,27 @@ cudaError_t cuda_attn_open(cuda_attn_dev *d, int device)
         if (e) return e;
     }
     d->cc = 10 * major + minor;
+    cudaDriverEntryPointQueryResult found = cudaDriverEntryPointSymbolNotFound;
+#if CUDART_VERSION >= 12050
+    const cudaError_t e = cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &d->tensor_map, 12000, cudaEnableDefault, &found);
+#else
+    const cudaError_t e = cudaGetDriverEntryPoint("cuTensorMapEncodeTiled", &d->tensor_map, cudaEnableDefault, &found);
+#endif
+    if (e || found != cudaDriverEntryPointSuccess || d->cc != 90 || !attn_wgmma_built()) d->tensor_map = NULL;
     return cudaSuccess;
 }
+
+int attn_map(const cuda_attn_dev *d, CUtensorMap *map, uint32_t dtype, const void *p, int hd, int heads, int rows, int64_t stride, int box)
+{
+    const cuuint64_t dims[3] = {(cuuint64_t)hd, (cuuint64_t)heads, (cuuint64_t)rows};
+    const cuuint64_t strides[2] = {(cuuint64_t)hd * 2, (cuuint64_t)stride * 2};
+    const cuuint32_t boxes[3] = {64, 1, (cuuint32_t)box}, ones[3] = {1, 1, 1};
+    const auto encode = (decltype(&cuTensorMapEncodeTiled))d->tensor_map;
+    return encode(map, dtype == CO_BF16 ? CU_TENSOR_MAP_DATA_TYPE_BFLOAT16 : CU_TENSOR_MAP_DATA_TYPE_FLOAT16, 3, (void *)p, dims, strides, boxes, ones,
+                  CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B, hd == 128 ? CU_TENSOR_MAP_L2_PROMOTION_L2_256B : CU_TENSOR_MAP_L2_PROMOTION_L2_128B,
+                  CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE) != CUDA_SUCCESS;
+}
+static bool wgmma_serves(const cuda_attn_dev *d, uint32_t dtype, int hd) { return d->cc == 90 && d->tensor_map && attn_mma_serves(d, dtype, hd); }
 
 const char *cuda_attn_refuses(const cuda_attn_dev *d, const cuda_attn *a)
 {
@@ -188,6 +208,10 @@ cudaError_t cuda_attn_forward(const cuda_attn_dev *d, const cuda_attn *a, const 
     if (e) return e;
     x.q = q, x.k = k, x.v = v, x.o = o, x.lse = lse;
     const bool aligned = on16(q, a->q, a->dtype) && on16(k, a->k, a->dtype) && on16(v, a->v, a->dtype) && on16(o, a->o, a->dtype);
+    if (aligned && x.scale > 0 && wgmma_serves(d, a->dtype, a->head_dim)) {
+        grid(d, &x, a->tokens, rows, attn_wgmma_forward_rows(a->head_dim), x.heads, x.group, index, false);
+        return attn_wgmma_forward(d, a->dtype, &x, stream);
+    }
     if (aligned && x.scale > 0 && attn_mma_serves(d, a->dtype, a->head_dim)) {
         grid(d, &x, a->tokens, rows, ATTN_MMA_FORWARD_ROWS, x.heads, x.group, index, false);
         return attn_mma_forward(a->dtype, &x, stream);
@@ -216,14 +240,12 @@ cudaError_t cuda_attn_backward(const cuda_attn_dev *d, const cuda_attn *a, const
     else if (t == CO_BF16) stat_kernel<__nv_bfloat16><<<blocks, 256, 0, stream>>>(x);
     else stat_kernel<__half><<<blocks, 256, 0, stream>>>(x);
     e = cudaGetLastError();
-    const bool mma = x.aligned && attn_mma_serves(d, t, a->head_dim);
-    if (!e && dq) {
-        grid(d, &x, a->tokens, rows, ATTN_MMA_BACKWARD_ROWS, x.heads, x.group, index, false);
-        e = mma ? attn_mma_backward(t, ATTN_DQ, &x, stream) : attn_plain_run(t, ATTN_DQ, &x, rows, stream);
-    }
-    if (!e && (dk || dv)) {
-        grid(d, &x, a->tokens, rows, ATTN_MMA_BACKWARD_ROWS, x.kv_heads, 1, index, true);
-        e = mma ? attn_mma_backward(t, ATTN_DKDV, &x, stream) : attn_plain_run(t, ATTN_DKDV, &x, rows, stream);
+    const bool wgmma = x.aligned && wgmma_serves(d, t, a->head_dim), mma = x.aligned && attn_mma_serves(d, t, a->head_dim);
+    const int height = wgmma ? (int)ATTN_WGMMA_BACKWARD_ROWS : (int)ATTN_MMA_BACKWARD_ROWS;
+    for (attn_pass pass : {ATTN_DQ, ATTN_DKDV}) {
+        if (e || (pass == ATTN_DQ ? !dq : !dk && !dv)) continue;
+        grid(d, &x, a->tokens, rows, height, pass == ATTN_DQ ? x.heads : x.kv_heads, pass == ATTN_DQ ? x.group : 1, index, pass == ATTN_DKDV);
+        e = wgmma ? attn_wgmma_backward(d, t, pass, &x, stream) : mma ? attn_mma_backward(t, pass, &x, stream) : attn_plain_run(t, pass, &x, rows, stream);
     }
     return e;
 }

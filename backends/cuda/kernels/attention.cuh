@@ -25,7 +25,8 @@ struct attn_args { /* passed by value */
     float *part;         /* cached: partial results of the splits */
     int64_t ldq, ldk, ldv, ldo, ldlse, lddo, lddq, lddk, lddv, ldkc, ldvc, stat_rows;
     int heads, kv_heads, group, hd; /* group = heads / kv_heads */
-    int tiles, heads_at_once;       /* of the grid: see attn_place */
+    int tiles, items_heads, heads_at_once; /* of the grid: see attn_place */
+    int rows;                       /* operands have at least that many */
     int causal, window, alibi, slot_len, splits;
     int aligned;         /* every operand lies on 16 bytes */
     float scale, scale2; /* scale * log2(e) */
@@ -65,6 +66,7 @@ __device__ __forceinline__ bool attn_in(attn_span s, int x) { return (unsigned)(
 
 /* Blocks run through the heads heads_at_once at a time (what these read shall stay in L2), within those through the tiles from the
  * costliest, so that what is left at the end is cheap. */
+__device__ __forceinline__ int attn_rank(const attn_args &a, int block) { return block % (a.heads_at_once * a.tiles) / a.heads_at_once; }
 __device__ __forceinline__ void attn_place(const attn_args &a, int block, int &tile, int &head)
 {
     const int per = a.heads_at_once * a.tiles, first = block / per, in = block - first * per, rank = in / a.heads_at_once;
@@ -100,6 +102,14 @@ enum { ATTN_MMA_FORWARD_ROWS = 128, ATTN_MMA_CACHED_ROWS = 64, ATTN_MMA_BACKWARD
 cudaError_t attn_mma_forward(uint32_t dtype, attn_args *a, cudaStream_t on);
 cudaError_t attn_mma_cached(uint32_t dtype, attn_args *a, cudaStream_t on);
 cudaError_t attn_mma_backward(uint32_t dtype, attn_pass pass, attn_args *a, cudaStream_t on);
+
+/* Hopper. A map describes `rows` rows of heads of hd columns, fetched `box` rows of 64 columns of a head at a time; 0 or not. */
+bool attn_wgmma_built(void);
+int attn_map(const cuda_attn_dev *d, struct CUtensorMap_st *map, uint32_t dtype, const void *p, int hd, int heads, int rows, int64_t stride, int box);
+int attn_wgmma_forward_rows(int hd);
+enum { ATTN_WGMMA_BACKWARD_ROWS = 128 };
+cudaError_t attn_wgmma_forward(const cuda_attn_dev *d, uint32_t dtype, attn_args *a, cudaStream_t on);
+cudaError_t attn_wgmma_backward(const cuda_attn_dev *d, uint32_t dtype, attn_pass pass, attn_args *a, cudaStream_t on);
 
 int attn_decode_splits(const cuda_attn_dev *d, int rows, int heads, int kv_heads, int slot_len);
 size_t attn_decode_scratch(int rows, int heads, int hd, int splits);
