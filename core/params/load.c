@@ -22,8 +22,7 @@ static const char *config_name(const loading *l) { return l->config ? hf_config_
 static const char *const prefixes[] = {"model.", "transformer."};
 enum { N_PREFIXES = 2 };
 
-/* Files of base models lack the head's prefix and the other way round. */
-static const st_tensor *find_tensor(const st_set *file, const char *name)
+const st_tensor *params_find_tensor(const st_set *file, const char *name)
 {
     const st_tensor *t = st_find(file, name);
     for (size_t i = 0; i < N_PREFIXES && !t; i++) {
@@ -141,7 +140,7 @@ static int match(loading *l)
     const param_table *t = l->t;
     uint32_t missing = 0, first = 0;
     for (uint32_t i = 0; i < t->n_params; i++) {
-        const st_tensor *x = find_tensor(l->file, t->slots[i].name);
+        const st_tensor *x = params_find_tensor(l->file, t->slots[i].name);
         l->from[i] = x;
         if (!x) continue;
         l->used[x - st_at(l->file, 0)] = 1;

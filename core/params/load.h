@@ -26,6 +26,9 @@ typedef struct params_load_report {
 int params_load(const param_table *t, const st_set *file, const hf_config *config, uint64_t seed,
                 params_write_fn write, void *ctx, params_load_report *report);
 
+/* The tensor of a parameter: files of base models lack the head's prefix, and the other way round. NULL if absent. */
+const st_tensor *params_find_tensor(const st_set *file, const char *name);
+
 /* Random start as co_param.init says. Each number depends on (seed, slot, element) alone, so ranks may ask for
  * the whole and keep their part. */
 int params_init(const param_table *t, uint64_t seed, params_write_fn write, void *ctx);

@@ -84,7 +84,7 @@ static int by_file_then_tensor(const void *a, const void *b)
     return c ? c : strcmp(x->tensor, y->tensor);
 }
 
-static int open_shards(st_set *s, const char *dir, const char *index, const index_map *m)
+static int open_shards(st_set *s, const char *dir, const char *index, const index_map *m, int (*add)(st_set *s, const char *path))
 {
     for (size_t i = 0; i < m->n; i++) {
         if (i && strcmp(m->e[i].file, m->e[i - 1].file) == 0) {
@@ -95,7 +95,7 @@ static int open_shards(st_set *s, const char *dir, const char *index, const inde
         char *path = fs_join(dir, m->e[i].file);
         if (!path) return CO_E_NOMEM;
         int rc = fs_is_file(path)
-                     ? st_set_add(s, path)
+                     ? add(s, path)
                      : FAIL(CO_E_FORMAT, "%s: missing, although %s names it for tensor \"%.200s\"; is the download complete?",
                             path, index, m->e[i].tensor);
         mem_free(path);
@@ -121,7 +121,7 @@ static int check_places(const st_set *s, const char *index, const index_map *m)
     return CO_OK;
 }
 
-static int open_index(const char *dir, const char *path, st_set **out)
+int st_open_index(const char *dir, const char *path, int (*add)(st_set *s, const char *path), st_set **out)
 {
     char *text = NULL;
     size_t len = 0;
@@ -138,7 +138,7 @@ static int open_index(const char *dir, const char *path, st_set **out)
     rc = parse_index(&r, &m);
     if (rc) goto done;
     qsort(m.e, m.n, sizeof *m.e, by_file_then_tensor);
-    rc = open_shards(s, dir, path, &m);
+    rc = open_shards(s, dir, path, &m, add);
     if (rc) goto done;
     rc = check_places(s, path, &m);
     if (rc) goto done;
@@ -166,8 +166,8 @@ static int fail_no_weights(const char *dir)
     if (!fs_is_dir(dir)) return FAIL(CO_E_FORMAT, "%s: no such folder; a Hugging Face model directory is expected", dir);
     if (has_file(dir, "pytorch_model.bin") || has_file(dir, "pytorch_model.bin.index.json"))
         return FAIL(CO_E_FORMAT,
-                    "%s: holds pytorch_model.bin only, which is a Python program in disguise and is not read; load it in "
-                    "Python with transformers and save_pretrained(..., safe_serialization=True)", dir);
+                    "%s: holds pytorch_model.bin only, which is a Python program in disguise and is not read here; `coati-convert %s NEW` makes "
+                    "a directory with safetensors of it, without running it", dir, dir);
     return FAIL(CO_E_FORMAT, "%s: neither model.safetensors nor " INDEX_NAME " is there", dir);
 }
 
@@ -177,7 +177,7 @@ int st_open_dir(const char *dir, st_set **out)
     int rc = CO_E_NOMEM;
     if (!single || !index) goto done;
     if (fs_is_file(single)) rc = st_open_file(single, out);
-    else if (fs_is_file(index)) rc = open_index(dir, index, out);
+    else if (fs_is_file(index)) rc = st_open_index(dir, index, st_set_add, out);
     else rc = fail_no_weights(dir);
 done:
     mem_free(single);

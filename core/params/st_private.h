@@ -25,6 +25,8 @@ struct st_set {
 st_set *st_set_new(void);
 int st_set_add(st_set *s, const char *path); /* one more file */
 int st_set_finish(st_set *s);                /* sorts names, refuses repeated ones */
+/* The files that an index beside them lists, each opened with `add`, which st_set_add is for safetensors. */
+int st_open_index(const char *dir, const char *index, int (*add)(st_set *s, const char *path), st_set **out);
 /* Checks one file's header against its map and appends its tensors, in order of their data. */
 int st_parse_header(st_set *s, const char *path, const void *map, size_t len, int keep_meta);
 /* Bytes of an element by the format's name for its type, and the co_dtype or UINT32_MAX. 0: unknown. */

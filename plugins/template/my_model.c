@@ -2,19 +2,20 @@
  * and change what it computes. It says what its parameters are called and how they are used; derivatives, memory, LoRA, the
  * generation cache, checkpoints and the loss are the host's. */
 #include <coati/coati.h>
+#include <string.h>
 
 /* ---- options: section [model] of an INI file, next to the host's own keys ------------------------------------------------- */
-typedef struct my_opts { int32_t activation; } my_opts;
-static const char *const activations[] = {"gelu", "relu", NULL};
+typedef struct my_opts { double dropout; } my_opts;
 static const co_opt opts[] = {
-    {"activation", CO_OPT_ENUM, offsetof(my_opts, activation), 0, "gelu", 0, 0, activations, "what stands between the two MLP products"},
+    {"dropout", CO_OPT_FLOAT, offsetof(my_opts, dropout), 0, "0", 0, 0.9, NULL, "share of a block's outputs dropped in training"},
     CO_OPT_END};
 
 /* ---- one instance: everything lives here, nothing in globals, so that several models can be open at once ------------------ */
 typedef struct my_model {
     const co_host *host;
     int64_t layers, d, heads, ff, vocab, max_seq;
-    int32_t activation;
+    int32_t relu;
+    float dropout;
 } my_model;
 
 /* Reads config.json. Whatever is wrong with a file is CO_E_FORMAT, and the message names the key. */
@@ -33,6 +34,11 @@ static int read_config(my_model *m, const co_meta *c)
     if (m->d % m->heads || m->d / m->heads % 2)
         return CO_FAIL(m->host, CO_E_FORMAT, "config.json: hidden_size = %lld must be an even multiple of num_attention_heads = %lld",
                        (long long)m->d, (long long)m->heads);
+    const char *act = "gelu"; /* what decides the results belongs into config.json, not into an option */
+    const int r = c->str(c, "hidden_act", &act);
+    m->relu = strcmp(act, "relu") == 0;
+    if (r == CO_E_FORMAT || (!m->relu && strcmp(act, "gelu") != 0))
+        return CO_FAIL(m->host, CO_E_FORMAT, "config.json: hidden_act must be \"gelu\" or \"relu\"");
     return CO_OK;
 }
 
@@ -41,7 +47,7 @@ static int my_open(const co_host *h, const void *options, const co_meta *config,
     my_model *m = h->alloc(h, sizeof *m, 16);
     if (!m) return CO_FAIL(h, CO_E_NOMEM, "my_model: out of memory");
     m->host = h;
-    m->activation = ((const my_opts *)options)->activation;
+    m->dropout = (float)((const my_opts *)options)->dropout;
     const int r = read_config(m, config);
     if (r) h->free(h, m);
     else *self = m;
@@ -108,8 +114,8 @@ static co_val block(const my_model *m, const co_graph_ops *op, co_graph *g, cons
     const co_val x = op->add(g, in->x, op->linear(g, op->attention(g, q, k, v, &attn), op->param(g, "o"), 0));
     h = op->layernorm(g, x, op->param(g, "norm2"), op->param(g, "norm2_b"), 1e-5f);
     h = op->linear(g, h, op->param(g, "up"), op->param(g, "up_b"));
-    h = m->activation == 1 ? op->relu(g, h) : op->gelu(g, h, 1);
-    return op->add(g, x, op->linear(g, h, op->param(g, "down"), 0));
+    h = m->relu ? op->relu(g, h) : op->gelu(g, h, 1);
+    return op->add(g, x, op->dropout(g, op->linear(g, h, op->param(g, "down"), 0), m->dropout));
 }
 
 static co_val my_build(void *self, co_unit unit, uint32_t block_kind, const co_graph_ops *op, co_graph *g, const co_unit_in *in)

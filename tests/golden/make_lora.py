@@ -7,7 +7,7 @@ Usage: make_lora.py [--out DIR] [case ...]
 A and B are random, B too, so that every gradient is of use. The reference is the base model in float64 with peft's
 wrapper around it, one sequence at a time; only the adapter trains. expect.json holds the loss, peft's count of trainable
 parameters, the gradient's norm and the losses of 20 AdamW steps without and with clipping; expect.safetensors the batch, the
-logits and the gradients.
+logits and the gradients; merged.safetensors what merge_and_unload makes, in float32, of the weights it changes.
 """
 import argparse
 import json
@@ -96,6 +96,13 @@ def steps(model, batch, clip):
     return losses
 
 
+def merged(base, path):
+    before = load(base, torch.float32).state_dict()
+    after = peft.PeftModel.from_pretrained(load(base, torch.float32), path).merge_and_unload().state_dict()
+    assert before.keys() == after.keys()
+    return {k: v.contiguous() for k, v in after.items() if not torch.equal(v, before[k])}
+
+
 def plain_name(name):
     """base_model.model.model.layers.0.self_attn.q_proj.lora_A.default.weight -> the name in coati's table."""
     return name.removeprefix("base_model.model.").replace(".default.", ".").replace(".base_layer.", ".")
@@ -121,6 +128,7 @@ def make(name, base, config, out):
     tensors["logits"] = logits.detach()
     tensors.update({"grad." + n: g.float().contiguous() for n, g in grads.items()})
     safetensors.torch.save_file(tensors, path / "expect.safetensors")
+    safetensors.torch.save_file(merged(base, path), path / "merged.safetensors")
     (path / "expect.json").write_text(json.dumps(dict(
         base=str(base.relative_to(HERE)), loss=loss.item(), grad_norm=norm, trainable=trainable, adamw_losses=plain,
         adamw_losses_clipped=clipped), indent=1) + "\n")

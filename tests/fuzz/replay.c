@@ -1,4 +1,4 @@
-/* safetensors_replay.c: the fuzzer as an ordinary test: each file of the corpus, then each of them with one bit
+/* replay.c: a fuzzer as an ordinary test: each file of its corpus (FUZZ_CORPUS, a folder here), then each of them with one bit
  * flipped, cut short, and with bytes replaced by a fixed sequence of random choices. */
 #include <stdint.h>
 #include "check.h"
@@ -44,7 +44,7 @@ static void run_variants(char *data, size_t len, uint64_t seed)
 
 int main(void)
 {
-    static const char dir[] = COATI_SOURCE_DIR "/tests/fuzz/safetensors";
+    static const char dir[] = COATI_SOURCE_DIR "/tests/fuzz/" FUZZ_CORPUS;
     char **names;
     size_t n, len;
     CHECK(fs_list(dir, &names, &n) == CO_OK && n > 10);

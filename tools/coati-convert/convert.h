@@ -1,0 +1,37 @@
+/* convert.h: what the parts of coati-convert share. */
+#ifndef TOOLS_COATI_CONVERT_H
+#define TOOLS_COATI_CONVERT_H
+#include "core/params/export.h"
+#include "core/params/hf_config.h"
+#include "core/params/safetensors.h"
+
+enum { DTYPE_KEEP = -1 };
+
+typedef struct convert_args {
+    const char *input, *output, *adapter, *base, *backend, *threads, *plugins;
+    int dtype;           /* co_dtype, or DTYPE_KEEP */
+    int64_t shard_bytes; /* 0: 5 GB */
+    double bound;        /* below 0: by dtype */
+} convert_args;
+
+/* Safetensors, or pytorch_model.bin where there are none. */
+int weights_open(const char *dir, st_set **out);
+const char *dtype_name(int dtype); /* "bf16"; "as stored" */
+
+/* Values that replace a tensor's own: asked for in order, in pieces, in the tensor's own layout. */
+typedef struct replacement {
+    int (*wanted)(void *ctx, const st_tensor *t);
+    int (*read)(void *ctx, const st_tensor *t, int64_t first, int64_t n, float *out);
+    void *ctx;
+} replacement;
+
+typedef struct files_report { size_t tensors, shards, skipped; int64_t bytes; } files_report;
+/* Fills a folder (of export_begin) with config.json, shards and the tokenizer's files. with: may be NULL. */
+int files_write(const convert_args *a, const char *tmp, const st_set *from, const hf_config *config, const char *tokenizer_dir,
+                const replacement *with, files_report *out);
+
+int convert_plain(const convert_args *a);
+int convert_merge(const convert_args *a);
+int convert_checkpoint(const convert_args *a);
+int is_checkpoint(const char *dir);
+#endif
