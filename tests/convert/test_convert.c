@@ -4,6 +4,7 @@
 #include "core/base/fs.h"
 #include "core/base/memory.h"
 #include "core/params/half.h"
+#include "core/params/load.h"
 #include "core/params/safetensors.h"
 #include <sys/wait.h>
 #include <unistd.h>
@@ -58,7 +59,7 @@ static void test_merge(const char *name, const char *base)
     if (got && from && want) {
         CHECK(st_count(got) == st_count(from) && st_count(want) > 0);
         for (size_t i = 0; i < st_count(from); i++) {
-            const st_tensor *f = st_at(from, i), *w = st_find(want, f->name), *g = st_find(got, f->name);
+            const st_tensor *f = st_at(from, i), *w = params_find_tensor(want, f->name), *g = st_find(got, f->name);
             CHECK_MSG(g != NULL, "%s", f->name);
             if (g && w) CHECK_MSG(distance(g, w) < 2e-7, "%s: %s is %.3g off", name, f->name, distance(g, w));
             else if (g && f->dtype == CO_F32) CHECK_MSG(identical(f, g), "%s: %s", name, f->name);
@@ -125,6 +126,9 @@ int main(void)
     test_merge("bias_all", "llama/biases");
     test_merge("bias_lora_only", "llama/biases");
     test_merge("rank_1", "llama/bf16");
+    test_merge("bloom_all_linear", "bloom/heads3_untied");
+    test_merge("bloom_bias_all", "bloom/heads5_bf16");
+    test_merge("bloom_qkv", "bloom/heads4");
     test_copy("llama/gqa_tied", "");
     test_copy("llama/gqa_tied", "--max-shard-size 5KB");
     test_copy("llama/sharded", "--max-shard-size 1GB");
