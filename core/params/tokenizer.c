@@ -12,12 +12,15 @@ static void bad_plugin(void *ctx, const char *path, const char *why)
     log_line(CO_LOG_WARN, "tokenizer", "%s: passed over: %s", path, why);
 }
 
-/* Place of the file among those the plugin reads, 0 the best; -1: none is there. */
+/* Place of a file that is there among all kinds of file, 0 the best; -1: none is. Where a directory has several, the
+ * first of these tells most: tokenizer.json names added tokens and what stands around a text. */
 static int rank_files(const char *const *files, const char *dir, int *rank)
 {
+    static const char *const order[] = {"tokenizer.json", "tokenizer.model", "vocab.json"};
+    enum { KNOWN = sizeof order / sizeof order[0] };
     *rank = -1;
-    for (int i = 0; files && files[i] && *rank < 0; i++) {
-        int there;
+    for (int i = 0; files && files[i]; i++) {
+        int there, place = 0;
         if (fs_is_dir(dir)) {
             char *path = fs_join(dir, files[i]);
             if (!path) return CO_E_NOMEM;
@@ -26,7 +29,9 @@ static int rank_files(const char *const *files, const char *dir, int *rank)
         } else {
             there = fs_is_file(dir) && strcmp(fs_basename(dir), files[i]) == 0;
         }
-        if (there) *rank = i;
+        while (place < KNOWN && strcmp(order[place], files[i]) != 0) place++;
+        if (place == KNOWN) place += i;
+        if (there && (*rank < 0 || place < *rank)) *rank = place;
     }
     return CO_OK;
 }
@@ -92,6 +97,8 @@ int tokenizer_open(host *h, config *c, const char *name, const char *dir, tokeni
     }
     t.bos = t.vt->special(t.self, "bos");
     t.eos = t.vt->special(t.self, "eos");
+    t.before = t.vt->special(t.self, "before");
+    t.after = t.vt->special(t.self, "after");
     *out = t;
 done:
     mem_free(opts);

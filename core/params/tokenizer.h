@@ -9,10 +9,12 @@ typedef struct tokenizer {
     void *self;
     const char *name; /* of the plugin's feature */
     int64_t n_vocab;
-    int32_t bos, eos; /* below 0: none */
+    int32_t bos, eos;      /* below 0: none */
+    int32_t before, after; /* what the files put before and after each text (BOS and EOS, or nothing); below 0: nothing */
 } tokenizer;
 
-/* name: a tokenizer plugin, or "auto": the one whose file is in `dir`, or is `dir`. Options come from the section
+/* name: a tokenizer plugin, or "auto": the one whose file is in `dir`, or is `dir`; where several files are,
+ * tokenizer.json goes before tokenizer.model before vocab.json. A class name in the directory decides nothing. Options come from the section
  * [tokenizer] of `c` with path = dir where the section sets none; `c` must outlive the tokenizer. CO_E_FORMAT lists
  * the files that were looked for. */
 int tokenizer_open(host *h, config *c, const char *name, const char *dir, tokenizer *out);

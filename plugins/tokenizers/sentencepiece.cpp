@@ -204,7 +204,7 @@ int32_t named(const tokenizer *t, const char *piece, int32_t noted)
 int32_t special(void *self, const char *role)
 {
     const tokenizer *t = static_cast<const tokenizer *>(self);
-    if (std::strcmp(role, "bos") == 0) return named(t, "<s>", t->processor.bos_id());
+    if (std::strcmp(role, "bos") == 0 || std::strcmp(role, "before") == 0) return named(t, "<s>", t->processor.bos_id());
     if (std::strcmp(role, "eos") == 0) return named(t, "</s>", t->processor.eos_id());
     if (std::strcmp(role, "unk") == 0) return named(t, "<unk>", t->processor.unk_id());
     if (std::strcmp(role, "pad") == 0) return t->processor.pad_id();

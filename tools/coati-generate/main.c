@@ -62,8 +62,9 @@ static int encode(const args *a, output *o, const data_template *t, const char *
     if (s) return s;
     whole = arena_push(o->arena, (n + 1) * sizeof *whole, 4);
     if (!whole) return CO_E_NOMEM;
-    const size_t bos = o->t->bos >= 0;
-    if (bos) whole[0] = o->t->bos;
+    const int32_t first = o->t->before >= 0 || n ? o->t->before : o->t->bos; /* an empty prompt is BOS alone */
+    const size_t bos = first >= 0;
+    if (bos) whole[0] = first;
     memcpy(whole + bos, ids, n * sizeof *ids);
     const int64_t room = generator_max_len(o->g) - (int64_t)(n + bos), most = room < DEFAULT_NEW ? room : DEFAULT_NEW;
     *j = (decode_job){.prompt = whole, .n_prompt = (int64_t)(n + bos), .max_new = a->max_new >= 0 ? a->max_new : most > 1 ? most : 1};

@@ -20,14 +20,15 @@ static const char help[] =
     "  --model DIR       the model's directory (only the tokenizer's files are read), or a tokenizer file\n"
     "  --tokenizer NAME  tokenizer plugin; default: by the files that are there\n"
     "  --decode          ids in, text out\n"
-    "  --no-bos          do not put the id of BOS first\n"
+    "  --no-bos          the text's own ids alone: no BOS or EOS, even where the model's files ask for them\n"
     "  --file FILE       read FILE as one text (with --decode: as one list of ids)\n"
+    "  -0, --null        texts end in NUL instead of a new line, so that they may hold new lines\n"
     "  -v, -q            more, or fewer, messages\n"
     "  --help, --version\n";
 
 typedef struct args {
     const char *model, *name, *file;
-    int decode, no_bos;
+    int decode, no_bos, null;
 } args;
 
 typedef struct tool {
@@ -38,6 +39,16 @@ typedef struct tool {
     size_t cap;
 } tool;
 
+static void print_id(const char *separator, int32_t id)
+{
+    char digits[12], *p = digits + sizeof digits;
+    uint32_t v = (uint32_t)id; /* never negative */
+    do *--p = (char)('0' + v % 10);
+    while (v /= 10);
+    fputs(separator, stdout);
+    fwrite(p, 1, (size_t)(digits + sizeof digits - p), stdout);
+}
+
 static int print_ids(tool *x, const char *text, size_t len)
 {
     int32_t *ids;
@@ -45,11 +56,12 @@ static int print_ids(tool *x, const char *text, size_t len)
     const char *separator = "";
     int rc = x->t.vt->encode(x->t.self, text, len, x->arena, &ids, &n);
     if (rc) return rc;
-    if (!x->a->no_bos && x->t.bos >= 0) {
-        printf("%d", x->t.bos);
+    if (!x->a->no_bos && x->t.before >= 0) {
+        printf("%d", x->t.before);
         separator = " ";
     }
-    for (size_t i = 0; i < n; i++, separator = " ") printf("%s%d", separator, ids[i]);
+    for (size_t i = 0; i < n; i++, separator = " ") print_id(separator, ids[i]);
+    if (!x->a->no_bos && x->t.after >= 0) printf("%s%d", separator, x->t.after);
     putchar('\n');
     return CO_OK;
 }
@@ -90,7 +102,7 @@ static int print_text(tool *x, const char *line_text, const char *what, size_t l
     if (rc == CO_OK) rc = x->t.vt->decode(x->t.self, x->ids, n, 0, x->arena, &text, &len);
     if (rc) return rc;
     fwrite(text, 1, len, stdout);
-    putchar('\n');
+    putchar(x->a->null ? 0 : '\n');
     return CO_OK;
 }
 
@@ -111,9 +123,10 @@ static int run_lines(tool *x)
     size_t cap = 0, line = 0;
     ssize_t n;
     int rc = CO_OK;
-    while (rc == CO_OK && (n = getline(&text, &cap, stdin)) >= 0) {
+    const int stop = x->a->null && !x->a->decode ? 0 : '\n'; /* ids stand on lines in any case */
+    while (rc == CO_OK && (n = getdelim(&text, &cap, stop, stdin)) >= 0) {
         line++;
-        if (n && text[n - 1] == '\n') text[--n] = 0;
+        if (n && text[n - 1] == stop) text[--n] = 0;
         rc = x->a->decode ? print_text(x, text, "standard input", line) : print_ids(x, text, (size_t)n);
         arena_reset(x->arena);
     }
@@ -144,17 +157,18 @@ static int parse_args(int argc, char **argv, args *a, const char *version)
     static const struct option table[] = {
         {"model", required_argument, NULL, MODEL}, {"tokenizer", required_argument, NULL, NAME},
         {"decode", no_argument, NULL, DECODE},     {"no-bos", no_argument, NULL, NO_BOS},
-        {"file", required_argument, NULL, FROM_FILE}, {"help", no_argument, NULL, HELP},
-        {"version", no_argument, NULL, VERSION},   {0}};
+        {"file", required_argument, NULL, FROM_FILE}, {"null", no_argument, NULL, '0'},
+        {"help", no_argument, NULL, HELP},         {"version", no_argument, NULL, VERSION}, {0}};
     int c;
     opterr = 0;
-    while ((c = getopt_long(argc, argv, ":vq", table, NULL)) >= 0) {
+    while ((c = getopt_long(argc, argv, ":vq0", table, NULL)) >= 0) {
         switch (c) {
         case MODEL: a->model = optarg; break;
         case NAME: a->name = optarg; break;
         case DECODE: a->decode = 1; break;
         case NO_BOS: a->no_bos = 1; break;
         case FROM_FILE: a->file = optarg; break;
+        case '0': a->null = 1; break;
         case 'v': log_level_set(CO_LOG_DEBUG); break;
         case 'q': log_level_set(CO_LOG_ERROR); break;
         case HELP: fputs(help, stdout); return CO_END;

@@ -15,12 +15,15 @@ typedef struct co_tokenizer_vt {
     int (*open)(const co_host *h, const void *opts, void **self);
     void (*close)(void *self);
     int (*n_vocab)(void *self, int64_t *n);
-    /* [any] No BOS or EOS is added. */
+    /* [any] No BOS or EOS is added. Bytes that are not UTF-8 are no error: they become U+FFFD, or what the format's own
+     * library makes of them. */
     int (*encode)(void *self, const char *utf8, size_t len, co_arena *a, int32_t **ids, size_t *n);
-    /* [any] Exact text of the ids, special tokens left out. With `continuation` the first id follows earlier
-     * ones (no leading space is dropped), for streaming. */
+    /* [any] Exact text of the ids, special tokens left out: bytes, which need not be whole characters if the ids are
+     * not. With `continuation` the first id follows earlier ones (no leading space is dropped), for streaming. */
     int (*decode)(void *self, const int32_t *ids, size_t n, int continuation, co_arena *a, char **utf8,
                   size_t *len);
-    int32_t (*special)(void *self, const char *role); /* "bos", "eos", "unk", "pad"; <0: none */
+    /* The id with a role, <0: none. "bos", "eos", "unk", "pad"; "before" and "after": what the files put around each text
+     * (BOS and EOS, or nothing though there is a BOS, as with GPT-2). */
+    int32_t (*special)(void *self, const char *role);
 } co_tokenizer_vt;
 #endif
