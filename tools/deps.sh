@@ -5,7 +5,7 @@ set -euo pipefail
 
 packages=(
   build-essential cmake ninja-build pkg-config git
-  libopenblas-openmp-dev libinih-dev libcjson-dev libsentencepiece-dev
+  libopenblas-openmp-dev libinih-dev libcjson-dev libsentencepiece-dev libpcre2-dev libutf8proc-dev
 )
 
 missing=()

@@ -3,25 +3,10 @@
 #include <coati/plugin.h>
 #include <coati/tokenizer.h>
 #include <unistd.h>
-#include "check.h"
-#include "core/base/error.h"
-#include "core/base/fs.h"
-#include "core/base/memory.h"
+#include "golden.h"
 
 extern const co_plugin *coati_plugin_v1_test_sentencepiece(void);
 
-static int host_fail(const co_host *h, int code, const char *file, int line, const char *fmt, ...)
-{
-    va_list ap;
-    (void)h;
-    va_start(ap, fmt);
-    error_setv(code, file, line, fmt, ap);
-    va_end(ap);
-    return code;
-}
-static void *host_push(co_arena *a, size_t bytes, size_t align) { return arena_push(a, bytes, align); }
-
-static const co_host fake_host = {.struct_size = sizeof fake_host, .name = "test", .fail = host_fail, .arena_push = host_push};
 static const co_tokenizer_vt *vt;
 static co_arena *arena;
 static char shared[4096];
@@ -191,6 +176,28 @@ static void test_vectors(const char *model, const char *inp, const char *out, in
     vt->close(t);
 }
 
+/* Unigram and BPE against sentencepiece itself. */
+static void test_golden(const char *name)
+{
+    char path[4096];
+    void *t = NULL;
+    snprintf(path, sizeof path, "%s/tests/tokenizers/%s", COATI_SOURCE_DIR, name);
+    CHECK_MSG(open_at(path, &t) == CO_OK, "%s", error_message());
+    if (t) golden_run(vt, t, name);
+    if (t) vt->close(t);
+}
+
+static void test_shared_golden(void)
+{
+    char path[4400];
+    void *t;
+    snprintf(path, sizeof path, "%s/data/tokenizers/llama2", shared);
+    if (!fs_is_dir(path)) return; /* test_vectors says so */
+    CHECK(open_at(path, &t) == CO_OK);
+    golden_run(vt, t, "shared_llama2_model");
+    vt->close(t);
+}
+
 static void test_stories(void)
 {
     static const int32_t want[] = {403, 407, 261, 378}; /* " Once upon a time" */
@@ -226,6 +233,9 @@ int main(void)
     test_bad_files();
     test_vectors("data/tokenizers/llama2", "data/tokenizers/vectors/ggml-vocab-llama-spm.gguf.inp",
                  "data/tokenizers/vectors/ggml-vocab-llama-spm.gguf.out", 47);
+    test_golden("tiny");
+    test_golden("unigram");
+    test_shared_golden();
     test_stories();
     arena_free(arena);
     return check_done();

@@ -6,6 +6,7 @@
 #include "core/params/tokenizer.h"
 
 static char out[65536]; /* standard output and error of the last run */
+static size_t in_len;   /* bytes of the next run's input, if it holds NULs */
 
 /* Exit code of `bin/coati-tokenize ARGS`, with `input` on standard input. */
 static int run(const char *args, const char *input)
@@ -14,7 +15,9 @@ static int run(const char *args, const char *input)
     char command[8192], in_path[4096];
     snprintf(in_path, sizeof in_path, "%s/tests/tokenize-%d.txt", COATI_BINARY_DIR, (int)getpid());
     FILE *in = fopen(in_path, "wb");
-    CHECK(in && fwrite(input, 1, strlen(input), in) == strlen(input) && fclose(in) == 0);
+    const size_t n_in = in_len ? in_len : strlen(input);
+    in_len = 0;
+    CHECK(in && fwrite(input, 1, n_in, in) == n_in && fclose(in) == 0);
     snprintf(command, sizeof command, "'%s/coati-tokenize' %s < '%s' 2>&1", bin ? bin : COATI_BINARY_DIR "/bin", args, in_path);
     FILE *p = popen(command, "r");
     size_t n = p ? fread(out, 1, sizeof out - 1, p) : 0;
@@ -57,6 +60,35 @@ static void test_file(void)
     CHECK_HAS(out, "eat fruit.\nA band of coatis");
 }
 
+/* Texts that end in NUL may hold new lines; ids come and go on lines all the same. */
+static void test_null(void)
+{
+    char ids[65536];
+    in_len = 14;
+    CHECK(run(TINY " --no-bos --null", "one\ntwo\0\nthree") == 0);
+    CHECK(strchr(out, '\n') && strchr(strchr(out, '\n') + 1, '\n') == out + strlen(out) - 1);
+    memcpy(ids, out, sizeof ids);
+    CHECK(run(TINY " --decode -0", ids) == 0);
+    CHECK(memcmp(out, "one\ntwo\0\nthree\0", 15) == 0);
+}
+
+/* What stands around a text comes from the files: nothing with GPT-2's, BOS and EOS with this one of Mistral's kind. The
+ * files that are there decide which plugin reads them. */
+static void test_around(void)
+{
+    static const struct { const char *model, *ids; } cases[] = {{"gpt2", ""}, {"llama2", "1"}, {"mistral", "1 2"}, {"roberta", "0 2"}, {"opt_files", "2"}, {"unigram", "1"}};
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        char args[4096], want[32];
+        snprintf(args, sizeof args, "--model '%s/tests/tokenizers/%s'", COATI_SOURCE_DIR, cases[i].model);
+        snprintf(want, sizeof want, "%s\n", cases[i].ids);
+        CHECK(run(args, "\n") == 0);
+        CHECK_STR(out, want);
+        strcat(args, " --no-bos");
+        CHECK(run(args, "\n") == 0);
+        CHECK_STR(out, "\n");
+    }
+}
+
 static void test_wrong_use(void)
 {
     static const struct { const char *args, *input; int code; const char *says; } cases[] = {
@@ -65,7 +97,9 @@ static void test_wrong_use(void)
         {"--model", "", 2, "--model needs a value"},
         {TINY " extra", "", 2, "extra: text is read from"},
         {"--model /nowhere/at/all", "", 3, "/nowhere/at/all: no such file or folder"},
-        {"--model '" COATI_SOURCE_DIR "/tests'", "", 3, "looked for: tokenizer.model"},
+        {"--model '" COATI_SOURCE_DIR "/tests'", "", 3, "looked for: "},
+        {"--model '" COATI_SOURCE_DIR "/tests'", "", 3, "tokenizer.model"},
+        {"--model '" COATI_SOURCE_DIR "/tests'", "", 3, "tokenizer.json"},
         {TINY " --tokenizer nonsense", "", 2, "nonsense"},
         {TINY " --decode", "1 2\n3 x4 5\n", 3, "standard input:2:3: \"x4\" is not a token id"},
         {TINY " --decode", "7 99999", 3, "standard input:1:3: token id 99999: the tokenizer has 420"},
@@ -102,6 +136,8 @@ int main(void)
     test_there_and_back();
     test_bos();
     test_file();
+    test_null();
+    test_around();
     test_wrong_use();
     test_utf8_whole();
     test_fit();

@@ -1,0 +1,257 @@
+#include "tokenizer.h"
+#include <sys/stat.h>
+
+enum { MODEL_FILE_MAX = 512 << 20, BESIDE_MAX = 64 << 20 }; /* bytes */
+
+/* Tokens that are looked for in normalised text are looked for as what they become there, and decode to it. */
+static int watch_tokens(bpe_tokenizer *t, bpe_words *w)
+{
+    int rc = CO_OK;
+    for (size_t i = 0; rc == CO_OK && i < t->added.n; i++) {
+        bpe_added_token *a = &t->added.tokens[i];
+        const char *text = a->text;
+        size_t len = a->len;
+        int at_start = 1;
+        if (a->normalized) rc = bpe_normal_run(&t->normal, &t->unicode, w, &text, &len, &at_start);
+        if (rc == CO_OK && len == 0) rc = CO_FAIL(t->host, CO_E_UNSUPPORTED, "tokenizer: the added token \"%s\" normalises to nothing", a->text);
+        a->normal_at = (uint32_t)t->added.normal_texts.len;
+        a->normal_len = (uint32_t)len;
+        if (rc == CO_OK && a->normalized) rc = bpe_bytes_add(t->host, &t->added.normal_texts, text, len);
+        if (rc == CO_OK) rc = bpe_added_watch(t->host, &t->added, a->normalized, text, len, i);
+    }
+    return rc;
+}
+
+int bpe_finish(bpe_tokenizer *t, const bpe_at *decoder)
+{
+    bpe_words *w = bpe_words_new(t->host);
+    if (!w) return CO_E_NOMEM;
+    int rc = watch_tokens(t, w);
+    bpe_tokenizer_give_back(t, w);
+    return rc ? rc : bpe_pieces_read(t->host, decoder, &t->model.vocab, &t->added, &t->pieces);
+}
+
+/* Text between added tokens. */
+static int encode_gap(bpe_tokenizer *t, bpe_words *w, const char *text, size_t len, int at_start)
+{
+    bpe_added_scan s = {0};
+    int rc = bpe_normal_run(&t->normal, &t->unicode, w, &text, &len, &at_start), more = 1;
+    while (rc == CO_OK && more) {
+        more = bpe_added_next(&t->added, &t->added.normal, &t->unicode, text, len, &s);
+        rc = bpe_steps_run(&t->steps, &t->unicode, &t->model, w, text + s.gap_at, s.gap_len, at_start && s.gap_at == 0);
+        if (rc == CO_OK && more) rc = bpe_words_room(w, 1);
+        if (rc == CO_OK && more) w->ids[w->n_ids++] = s.token->id;
+    }
+    return rc;
+}
+
+static int encode(bpe_tokenizer *t, bpe_words *w, const char *text, size_t len)
+{
+    bpe_added_scan s = {0};
+    int rc = bpe_words_room(w, len / 3 + 64), more = 1;
+    while (rc == CO_OK && more) {
+        more = bpe_added_next(&t->added, &t->added.plain, &t->unicode, text, len, &s);
+        if (s.gap_len) rc = encode_gap(t, w, text + s.gap_at, s.gap_len, s.gap_at == 0);
+        if (rc == CO_OK && more) rc = bpe_words_room(w, 1);
+        if (rc == CO_OK && more) w->ids[w->n_ids++] = s.token->id;
+    }
+    return rc;
+}
+
+static int repair(bpe_words *w, const char *text, size_t len)
+{
+    int rc = CO_OK;
+    w->repaired.len = 0;
+    while (rc == CO_OK && len) {
+        const size_t whole = bpe_utf8_valid(text, len);
+        rc = bpe_bytes_add(w->host, &w->repaired, text, whole);
+        text += whole, len -= whole;
+        if (rc || !len) break;
+        rc = bpe_bytes_add(w->host, &w->repaired, "\xEF\xBF\xBD", 3);
+        const size_t damage = bpe_utf8_damage(text, len);
+        text += damage, len -= damage;
+    }
+    return rc;
+}
+
+int bpe_tokenizer_encode(bpe_tokenizer *t, const char *text, size_t len, bpe_words **out)
+{
+    pthread_mutex_lock(&t->lock);
+    bpe_words *w = t->idle;
+    if (w) t->idle = w->next;
+    pthread_mutex_unlock(&t->lock);
+    if (!w) w = bpe_words_new(t->host);
+    if (!w) return CO_E_NOMEM;
+    int rc = CO_OK;
+    w->n_ids = 0;
+    if (bpe_utf8_valid(text, len) != len) {
+        rc = repair(w, text, len);
+        text = w->repaired.data;
+        len = w->repaired.len;
+    }
+    if (rc == CO_OK) rc = encode(t, w, text, len);
+    if (rc) bpe_tokenizer_give_back(t, w);
+    else *out = w;
+    return rc;
+}
+
+void bpe_tokenizer_give_back(bpe_tokenizer *t, bpe_words *w)
+{
+    pthread_mutex_lock(&t->lock);
+    w->next = t->idle;
+    t->idle = w;
+    pthread_mutex_unlock(&t->lock);
+}
+
+typedef struct file {
+    char *path, *text;
+    size_t len;
+    bpe_doc doc;
+} file;
+
+static int is_file(const char *path)
+{
+    struct stat st;
+    return stat(path, &st) == 0 && S_ISREG(st.st_mode);
+}
+
+/* Reads dir/name. An optional one that is missing or holds nothing but white space is passed over: f->doc.nodes is NULL. */
+static int read_json(const co_host *h, const char *dir, const char *name, int optional, file *f)
+{
+    size_t blank = 0;
+    f->path = bpe_join(h, dir, name);
+    if (!f->path) return CO_E_NOMEM;
+    if (optional && !is_file(f->path)) return CO_OK;
+    int rc = bpe_read_file(h, f->path, optional ? BESIDE_MAX : MODEL_FILE_MAX, &f->text, &f->len);
+    while (rc == CO_OK && blank < f->len && strchr(" \t\r\n", f->text[blank])) blank++;
+    if (rc || (optional && blank == f->len)) return rc;
+    rc = bpe_doc_read(&f->doc, h, f->path, f->text, f->len);
+    const bpe_at root = bpe_root(&f->doc);
+    return rc ? rc : bpe_want(&root, BPE_OBJECT);
+}
+
+static void free_file(const co_host *h, file *f)
+{
+    bpe_doc_free(&f->doc);
+    h->free(h, f->text);
+    h->free(h, f->path);
+}
+
+/* How GPT-2's form of files cuts texts is not in them: it is GPT-2's way, unless the class says it is Qwen2's. */
+static int settle_class(bpe_tokenizer *t, const bpe_doc *config)
+{
+    const char *name = "GPT2Tokenizer";
+    size_t len;
+    int lead = 0, rc = CO_OK;
+    bpe_at root;
+    if (config) {
+        root = bpe_root(config);
+        rc = bpe_get_string(&root, "tokenizer_class", name, &name, &len);
+        if (rc == CO_OK) rc = bpe_get_bool(&root, "add_prefix_space", 0, &lead);
+        if (rc) return rc;
+    }
+    if (strncmp(name, "Qwen2Tokenizer", 14) == 0) {
+        t->normal.step[t->normal.n++].kind = BPE_NFC;
+        bpe_steps_of_byte_level(&t->steps, lead, bpe_qwen2_pattern);
+    } else if (strncmp(name, "GPT2Tokenizer", 13) == 0 || strncmp(name, "PreTrainedTokenizer", 19) == 0) {
+        bpe_steps_of_byte_level(&t->steps, lead, NULL);
+    } else {
+        return bpe_refuse(&root, CO_E_UNSUPPORTED, "tokenizer_class: vocab.json and merges.txt do not say how a text is cut, and how \"%.60s\" does is "
+                          "not known here: save the tokenizer as tokenizer.json", name);
+    }
+    return rc;
+}
+
+static int read_vocab_form(bpe_tokenizer *t, const char *dir, const file *vocab, const bpe_beside *beside)
+{
+    static const char decoder_text[] = "{\"type\": \"ByteLevel\"}";
+    char copy[sizeof decoder_text], *merges = NULL, *path = bpe_join(t->host, dir, "merges.txt");
+    size_t len;
+    bpe_doc decoder = {0};
+    memcpy(copy, decoder_text, sizeof copy);
+    int rc = path ? bpe_read_file(t->host, path, MODEL_FILE_MAX, &merges, &len) : CO_E_NOMEM;
+    t->around = (bpe_around){-1, -1};
+    if (rc == CO_OK) rc = settle_class(t, beside->config);
+    if (rc == CO_OK) rc = bpe_read_vocab_files(t, &vocab->doc, path, merges, len);
+    if (rc == CO_OK) rc = bpe_add_beside(t, beside, 1);
+    if (rc == CO_OK) rc = bpe_read_roles(t, beside);
+    if (rc == CO_OK) rc = bpe_doc_read(&decoder, t->host, "ByteLevel", copy, sizeof copy - 1);
+    const bpe_at root = bpe_root(&decoder);
+    if (rc == CO_OK) rc = bpe_finish(t, &root);
+    bpe_doc_free(&decoder);
+    t->host->free(t->host, merges);
+    t->host->free(t->host, path);
+    return rc;
+}
+
+static int read_all(bpe_tokenizer *t, const char *dir, const char *name)
+{
+    enum { MAIN, CONFIG, MAP, ADDED, FILES };
+    static const char *const beside_names[] = {NULL, "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"};
+    file f[FILES] = {{0}};
+    int rc = read_json(t->host, dir, name, 0, &f[MAIN]);
+    for (int i = CONFIG; rc == CO_OK && i < FILES; i++) rc = read_json(t->host, dir, beside_names[i], 1, &f[i]);
+    const bpe_beside beside = {f[CONFIG].doc.nodes ? &f[CONFIG].doc : NULL, f[MAP].doc.nodes ? &f[MAP].doc : NULL,
+                               f[ADDED].doc.nodes ? &f[ADDED].doc : NULL};
+    if (rc == CO_OK) rc = strcmp(name, "vocab.json") == 0 ? read_vocab_form(t, dir, &f[MAIN], &beside) : bpe_read_tokenizer_json(t, &f[MAIN].doc, &beside);
+    for (int i = 0; i < FILES; i++) free_file(t->host, &f[i]);
+    return rc;
+}
+
+static int has(const co_host *h, const char *dir, const char *name)
+{
+    char *path = bpe_join(h, dir, name);
+    const int there = path && is_file(path);
+    h->free(h, path);
+    return there;
+}
+
+int bpe_tokenizer_open(const co_host *h, const char *path, bpe_tokenizer **out)
+{
+    struct stat st;
+    const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
+    char *dir = h->alloc(h, strlen(path) + 2, 1);
+    bpe_tokenizer *t = h->alloc(h, sizeof *t, 64);
+    int rc = dir && t ? CO_OK : CO_E_NOMEM;
+    if (rc == CO_OK) {
+        t->host = h;
+        pthread_mutex_init(&t->lock, NULL);
+        if (stat(path, &st) == 0 && S_ISDIR(st.st_mode)) {
+            memcpy(dir, path, strlen(path));
+            name = !has(h, path, "tokenizer.json") && has(h, path, "vocab.json") ? "vocab.json" : "tokenizer.json";
+        } else if (slash) {
+            memcpy(dir, path, (size_t)(slash - path));
+            if (slash == path) *dir = '/';
+        } else {
+            *dir = '.';
+        }
+        rc = bpe_unicode_open(h, &t->unicode);
+        if (rc == CO_OK) rc = read_all(t, dir, name);
+        if (rc) bpe_tokenizer_close(t);
+        else *out = t;
+    } else {
+        h->free(h, t);
+    }
+    h->free(h, dir);
+    return rc;
+}
+
+void bpe_tokenizer_close(bpe_tokenizer *t)
+{
+    const co_host *h = t->host;
+    while (t->idle) {
+        bpe_words *w = t->idle;
+        t->idle = w->next;
+        bpe_words_free(w);
+    }
+    bpe_pieces_close(h, &t->pieces);
+    bpe_added_close(h, &t->added);
+    bpe_model_close(&t->model);
+    bpe_steps_close(h, &t->steps);
+    bpe_normal_close(h, &t->normal);
+    bpe_unicode_close(h, &t->unicode);
+    h->free(h, t->prefix);
+    h->free(h, t->suffix);
+    pthread_mutex_destroy(&t->lock);
+    h->free(h, t);
+}

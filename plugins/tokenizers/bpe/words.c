@@ -1,0 +1,66 @@
+#include "words.h"
+#include <string.h>
+#include "regex.h"
+#include "steps.h"
+
+bpe_words *bpe_words_new(const co_host *h)
+{
+    bpe_words *w = h->alloc(h, sizeof *w, 64);
+    if (!w) return NULL;
+    w->host = h;
+    w->small = h->alloc(h, BPE_SMALL_SLOTS * sizeof *w->small, 64);
+    w->large = h->alloc(h, BPE_LARGE_SLOTS * sizeof *w->large, 64);
+    w->pool = h->alloc(h, BPE_LARGE_POOL, 64);
+    if (w->small && w->large && w->pool) return w;
+    bpe_words_free(w);
+    return NULL;
+}
+
+void bpe_words_free(bpe_words *w)
+{
+    const co_host *h = w->host;
+    h->free(h, w->ids);
+    h->free(h, w->symbols);
+    bpe_bytes_free(h, &w->merge);
+    bpe_bytes_free(h, &w->repaired);
+    for (int i = 0; i < 2; i++) {
+        bpe_bytes_free(h, &w->normal[i]);
+        bpe_bytes_free(h, &w->step_text[i]);
+        h->free(h, w->pieces[i]);
+    }
+    bpe_regex_free_space(w->match);
+    h->free(h, w->small);
+    h->free(h, w->large);
+    h->free(h, w->pool);
+    h->free(h, w);
+}
+
+int bpe_words_grow_ids(bpe_words *w, size_t more)
+{
+    return bpe_grow(w->host, &w->ids, &w->cap_ids, w->n_ids + more, sizeof *w->ids);
+}
+
+static size_t aligned(size_t n) { return (n + 3) & ~(size_t)3; }
+
+int bpe_words_recall(bpe_words *w, uint64_t hash, const uint8_t *word, size_t len)
+{
+    const bpe_large *e = &w->large[hash % BPE_LARGE_SLOTS];
+    if (e->hash != hash || e->len != len || memcmp(w->pool + e->at, word, len) != 0) return 0;
+    memcpy(w->ids + w->n_ids, w->pool + e->at + aligned(len), e->n * sizeof *w->ids);
+    w->n_ids += e->n;
+    return 1;
+}
+
+void bpe_words_remember(bpe_words *w, uint64_t hash, const uint8_t *word, size_t len, const uint32_t *ids, size_t n)
+{
+    const size_t bytes = aligned(len) + n * sizeof *ids;
+    if (len > BPE_LARGE_WORD || n > BPE_LARGE_WORD) return;
+    if (w->pool_at + bytes > BPE_LARGE_POOL) { /* full: begin anew, which costs less than choosing what to forget */
+        memset(w->large, 0, BPE_LARGE_SLOTS * sizeof *w->large);
+        w->pool_at = 0;
+    }
+    w->large[hash % BPE_LARGE_SLOTS] = (bpe_large){hash, (uint32_t)w->pool_at, (uint16_t)len, (uint16_t)n};
+    memcpy(w->pool + w->pool_at, word, len);
+    memcpy(w->pool + w->pool_at + aligned(len), ids, n * sizeof *ids);
+    w->pool_at += bytes;
+}
