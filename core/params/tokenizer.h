@@ -14,9 +14,9 @@ typedef struct tokenizer {
 } tokenizer;
 
 /* name: a tokenizer plugin, or "auto": the one whose file is in `dir`, or is `dir`; where several files are,
- * tokenizer.json goes before tokenizer.model before vocab.json. A class name in the directory decides nothing. Options come from the section
- * [tokenizer] of `c` with path = dir where the section sets none; `c` must outlive the tokenizer. CO_E_FORMAT lists
- * the files that were looked for. */
+ * tokenizer.json goes before tokenizer.model before vocab.json. A class name in the directory decides nothing. Options
+ * come from the section [tokenizer] of `c` with path = dir where the section sets none; `c` must outlive the tokenizer.
+ * CO_E_FORMAT lists the files that were looked for. */
 int tokenizer_open(host *h, config *c, const char *name, const char *dir, tokenizer *out);
 void tokenizer_close(tokenizer *t);
 /* CO_E_FORMAT if ids could reach beyond the model's vocabulary: a tokenizer of another model. */
