@@ -3,15 +3,22 @@
 #ifndef COATI_BENCH_H
 #define COATI_BENCH_H
 #include "core/config/config.h"
+#include "core/graph/engine.h"
 #include "core/host/host.h"
+#include "core/lora/lora.h"
+#include "core/params/hf_config.h"
 
 #define BENCH_MAX_STEPS 256
 
-typedef struct shape { const char *name; int dim, layers, heads, ff, vocab, seqs, seq_len; } shape;
+typedef struct shape { /* a model and a batch */
+    const char *name;
+    const char *config; /* config.json's text */
+    int seqs, seq_len;
+} shape;
 
 typedef struct bench_opts {
-    const char *threads;
-    int steps, checkpoint, profile;
+    const char *threads, *backend, *dtype; /* dtype: fp32, bf16, fp16 */
+    int steps, checkpoint, profile, lora_rank;
 } bench_opts;
 
 typedef struct parts { /* one of each plugin kind, open */
@@ -21,20 +28,29 @@ typedef struct parts { /* one of each plugin kind, open */
     const co_comm_vt *comm;
     const co_optimizer_vt *optim;
     const co_loss_vt *loss;
-    const co_model_vt *model;
+    const co_model_vt *model;       /* that serves the config's model_type; with adapters the wrapper around it */
     const co_strategy_vt *strategy;
     void *be_self, *comm_self, *optim_self, *loss_self, *model_self, *strategy_opts;
+    hf_config *hf;
+    lora *adapters;
+    const co_model_vt *base;
+    void *base_self;
+    param_table *params;
 } parts;
+int parts_open(parts *p, const shape *s, const bench_opts *o); /* parts.c; closes nothing on failure: parts_close */
+void parts_close(parts *p);
+/* Every parameter from one table of normal numbers, scaled as the model says: quick also for billions. */
+int parts_fill(const parts *p, engine *e);
 
 int bench_train(const shape *s, const bench_opts *o); /* train.c */
 
-/* product.c: seconds of one 2048 x 2048 x 2048 product through the backend's own LINEAR, taken again whenever asked: a machine
+/* product.c: seconds of one product of SIDE cubed through the backend's own LINEAR, taken again whenever asked: a machine
  * shared with others changes its speed from second to second, so it is measured between the steps it is compared with. */
 typedef struct product product;
-int product_open(const co_backend_vt *be, void *self, product **out);
+int product_open(const co_backend_vt *be, void *self, co_dtype t, product **out);
 int product_time(product *p, double *seconds);
 void product_close(product *p);
-double product_flops(void);
+double product_flops(const product *p);
 
 /* profile.c: stands between engine and backend: runs plans line by line and adds up each line's time. One at a time. */
 const co_backend_vt *profile_over(const co_backend_vt *real);

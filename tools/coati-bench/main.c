@@ -2,14 +2,19 @@
  * reach at best. One JSON line a case on stdout, a table on stderr. */
 #include "bench.h"
 #include "core/base/error.h"
+#include "core/base/fs.h"
 #include "core/base/log.h"
+#include "core/base/memory.h"
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
-static const shape presets[] = {{"15m", 288, 6, 6, 768, 32000, 8, 256}, {"110m", 768, 12, 12, 2048, 32000, 4, 512}};
+#define LLAMA(dim, ff, layers, heads)                                                                         \
+    "{\"model_type\":\"llama\",\"hidden_size\":" #dim ",\"intermediate_size\":" #ff ",\"num_hidden_layers\":" #layers         \
+    ",\"num_attention_heads\":" #heads ",\"vocab_size\":32000,\"max_position_embeddings\":4096,\"tie_word_embeddings\":true}"
+static const shape presets[] = {{"15m", LLAMA(288, 768, 6, 6), 8, 256}, {"110m", LLAMA(768, 2048, 12, 12), 4, 512}};
 
 double bench_now(void)
 {
@@ -41,33 +46,81 @@ double bench_median(double *v, int n)
 }
 
 static const char help[] =
-    "usage: coati-bench [--preset 15m|110m|all] [--steps N] [--threads N] [--checkpointing] [--profile]\n"
-    "Measures whole training steps (forward, backward, clipping, AdamW) of synthetic LLaMA shapes in fp32 on the CPU, and\n"
-    "the speed of a 2048 x 2048 x 2048 product before each step. Their floor: the step's operations at that speed.\n"
-    "  --preset NAME     15m: dim 288, 6 layers, 8x256 tokens; 110m: dim 768, 12 layers, 4x512; both V 32000, tied (all)\n"
+    "usage: coati-bench [--preset 15m|110m|all | --config FILE --seqs N --seq-len N] [OPTIONS]\n"
+    "Measures whole training steps (forward, backward, clipping, AdamW) of a model with random weights on random tokens, and\n"
+    "the speed of a large product before each step. Their floor: the step's operations at that speed.\n"
+    "  --preset NAME     15m: dim 288, 6 layers, 8x256 tokens; 110m: dim 768, 12 layers, 4x512; LLaMA, V 32000, tied (all)\n"
+    "  --config FILE     a config.json of any architecture a plugin serves\n"
+    "  --seqs N          sequences of a step (8)\n"
+    "  --seq-len N       tokens of each (512)\n"
+    "  --backend NAME    cpu or cuda (cpu)\n"
+    "  --dtype TYPE      fp32, bf16 or fp16; master weights and states are fp32 (fp32)\n"
+    "  --lora-rank N     train adapters of this rank on all linear layers, the base frozen\n"
     "  --steps N         counted steps after one warm-up (5)\n"
-    "  --threads N       0: every core (0)\n"
+    "  --threads N       cpu: threads, 0: every core (0)\n"
     "  --checkpointing   keep block inputs only\n"
     "  --profile         also where the time went, by op and shape, on stderr\n"
     "  -v, -q            say more, say less\n"
     "  --help, --version\n"
     "Prints one JSON line a case on stdout and a table on stderr.\n";
 
+static int number(const char *text, int least, int most, const char *option, int *out)
+{
+    char *end;
+    const long v = strtol(text, &end, 10);
+    if (*end || end == text || v < least || v > most) return FAIL(CO_E_CONFIG, "%s %s: a number from %d to %d", option, text, least, most);
+    *out = (int)v;
+    return CO_OK;
+}
+
+/* Runs the chosen shapes. */
+static int run(const char *preset, shape *own, const char *file, const bench_opts *o)
+{
+    int r = CO_OK, any = 0;
+    if (strcmp(o->dtype, "fp32") != 0 && strcmp(o->dtype, "bf16") != 0 && strcmp(o->dtype, "fp16") != 0)
+        return FAIL(CO_E_CONFIG, "--dtype %s: fp32, bf16 or fp16", o->dtype);
+    if (file) {
+        char *text = NULL;
+        size_t bytes = 0;
+        r = fs_read_all(file, &text, &bytes, (size_t)1 << 20);
+        own->name = file;
+        own->config = text;
+        if (r == CO_OK) r = bench_train(own, o);
+        mem_free(text);
+        return r;
+    }
+    for (size_t i = 0; i < sizeof presets / sizeof *presets && r == CO_OK; i++) {
+        if (strcmp(preset, "all") != 0 && strcmp(preset, presets[i].name) != 0) continue;
+        any = 1;
+        r = bench_train(&presets[i], o);
+    }
+    return any ? r : FAIL(CO_E_CONFIG, "--preset %s: 15m, 110m or all", preset);
+}
+
 int main(int argc, char **argv)
 {
-    static const struct option longs[] = {{"preset", 1, 0, 'p'}, {"steps", 1, 0, 's'}, {"threads", 1, 0, 't'},
-                                          {"checkpointing", 0, 0, 'c'}, {"profile", 0, 0, 'P'}, {"help", 0, 0, 'h'},
-                                          {"version", 0, 0, 'V'}, {0, 0, 0, 0}};
-    const char *preset = "all";
-    bench_opts o = {.threads = "0", .steps = 5};
-    int opt, r = CO_OK, any = 0;
-    while ((opt = getopt_long(argc, argv, "vqh", longs, NULL)) != -1) {
+    enum { SEQS = 256, SEQ_LEN, BACKEND, DTYPE, LORA, CONFIG };
+    static const struct option longs[] = {
+        {"preset", 1, 0, 'p'}, {"steps", 1, 0, 's'}, {"threads", 1, 0, 't'}, {"checkpointing", 0, 0, 'c'}, {"profile", 0, 0, 'P'},
+        {"config", 1, 0, CONFIG}, {"seqs", 1, 0, SEQS}, {"seq-len", 1, 0, SEQ_LEN}, {"backend", 1, 0, BACKEND}, {"dtype", 1, 0, DTYPE},
+        {"lora-rank", 1, 0, LORA}, {"help", 0, 0, 'h'}, {"version", 0, 0, 'V'}, {0, 0, 0, 0}};
+    const char *preset = "all", *file = NULL;
+    bench_opts o = {.threads = "0", .steps = 5, .backend = "cpu", .dtype = "fp32"};
+    shape own = {.seqs = 8, .seq_len = 512};
+    int opt, r = CO_OK;
+    while (r == CO_OK && (opt = getopt_long(argc, argv, "vqh", longs, NULL)) != -1) {
         switch (opt) {
         case 'p': preset = optarg; break;
-        case 's': o.steps = (int)strtol(optarg, NULL, 10); break;
+        case 's': r = number(optarg, 1, BENCH_MAX_STEPS, "--steps", &o.steps); break;
         case 't': o.threads = optarg; break;
         case 'c': o.checkpoint = 1; break;
         case 'P': o.profile = 1; break;
+        case CONFIG: file = optarg; break;
+        case SEQS: r = number(optarg, 1, 65536, "--seqs", &own.seqs); break;
+        case SEQ_LEN: r = number(optarg, 1, 1 << 20, "--seq-len", &own.seq_len); break;
+        case BACKEND: o.backend = optarg; break;
+        case DTYPE: o.dtype = optarg; break;
+        case LORA: r = number(optarg, 1, 4096, "--lora-rank", &o.lora_rank); break;
         case 'v': log_level_set(CO_LOG_DEBUG); break;
         case 'q': log_level_set(CO_LOG_ERROR); break;
         case 'h': fputs(help, stdout); return 0;
@@ -75,19 +128,8 @@ int main(int argc, char **argv)
         default: fputs("try coati-bench --help\n", stderr); return 2;
         }
     }
-    if (o.steps < 1 || o.steps > BENCH_MAX_STEPS) {
-        fprintf(stderr, "coati-bench: --steps: 1 to %d\n", BENCH_MAX_STEPS);
-        return 2;
-    }
-    for (size_t i = 0; i < sizeof presets / sizeof *presets && r == CO_OK; i++) {
-        if (strcmp(preset, "all") != 0 && strcmp(preset, presets[i].name) != 0) continue;
-        any = 1;
-        r = bench_train(&presets[i], &o);
-    }
-    if (!any) {
-        fprintf(stderr, "coati-bench: --preset %s: 15m, 110m or all\n", preset);
-        return 2;
-    }
+    if (r == CO_OK && optind < argc) r = FAIL(CO_E_CONFIG, "unexpected argument '%s'", argv[optind]);
+    if (r == CO_OK) r = run(preset, &own, file, &o);
     if (r) fprintf(stderr, "coati-bench: %s\n", error_message());
     return error_exit_code(r);
 }

@@ -79,6 +79,9 @@ static void profile_discard(void *self, void *k)
     mem_free(l);
 }
 
+/* An async backend is waited for after each line. */
+static int done(void *self) { return real->flags & CO_BACKEND_ASYNC ? real->stream_sync(self, NULL) : CO_OK; }
+
 static int profile_run(void *self, void *k, const co_binding *b, co_stream on)
 {
     const lines *l = k;
@@ -86,6 +89,7 @@ static int profile_run(void *self, void *k, const co_binding *b, co_stream on)
     for (uint32_t i = 0; i < l->plan->n_steps && r == CO_OK; i++) {
         const double begin = bench_now();
         r = real->run(self, l->compiled[i], b, on);
+        if (r == CO_OK) r = done(self);
         l->rows[i]->seconds += bench_now() - begin;
         l->rows[i]->flops += graph_step_flops(l->plan, &l->plan->steps[i], b->host_live);
         l->rows[i]->calls++;
@@ -98,6 +102,7 @@ static int profile_sqnorm(void *self, const void *x, co_dtype t, int64_t n, doub
     row *w = row_of("flat_sqnorm");
     const double begin = bench_now();
     int r = real->flat_sqnorm(self, x, t, n, out, on);
+    if (r == CO_OK) r = done(self);
     w->seconds += bench_now() - begin;
     w->bytes += 4.0 * (double)n;
     w->calls++;
@@ -109,6 +114,7 @@ static int profile_adamw(void *self, const co_optim_slice *s, float b1, float b2
     row *w = row_of("flat_adamw");
     const double begin = bench_now();
     int r = real->flat_adamw(self, s, b1, b2, eps, wd, on);
+    if (r == CO_OK) r = done(self);
     w->seconds += bench_now() - begin;
     w->bytes += 28.0 * (double)s->n;
     w->calls++;

@@ -1,58 +1,8 @@
 /* train.c: whole training steps of a synthetic model: forward, backward, clipping, AdamW. */
 #include "bench.h"
 #include "core/base/memory.h"
-#include "core/graph/engine.h"
-#include "core/params/hf_config.h"
-#include "core/params/load.h"
 #include <stdio.h>
 #include <string.h>
-
-static int options_of(parts *p, co_kind kind, const char *name, const co_feature **f, void **opts)
-{
-    int r = host_feature(p->h, kind, name, f);
-    if (r) return r;
-    *opts = mem_alloc((*f)->opts_size + 1, 16);
-    if (!*opts) return CO_E_NOMEM;
-    if (!(*f)->opts) return CO_OK;
-    return config_bind(p->c, kind_name(kind), (*f)->opts, host_plugin_of(p->h, *f)->magic.opt_stride, name, *opts);
-}
-
-static int open_parts(parts *p, const bench_opts *opts, const co_meta *meta)
-{
-    const co_feature *f;
-    const co_host *h = host_services(p->h);
-    void *o;
-    int r = config_set(p->c, "backend", "threads", opts->threads);
-    if (r == CO_OK) r = options_of(p, CO_KIND_BACKEND, "cpu", &f, &o);
-    if (r == CO_OK) p->be = p->real = host_backend(p->h, f), r = p->be->open(h, o, &p->be_self), mem_free(o);
-    if (r == CO_OK && opts->profile) p->be = profile_over(p->be);
-    if (r == CO_OK) r = options_of(p, CO_KIND_COMM, "self", &f, &o);
-    if (r == CO_OK) p->comm = host_comm(p->h, f), r = p->comm->open(h, o, p->be, p->be_self, &p->comm_self), mem_free(o);
-    if (r == CO_OK) r = options_of(p, CO_KIND_OPTIMIZER, "adamw", &f, &o);
-    if (r == CO_OK) p->optim = host_optimizer(p->h, f), r = p->optim->open(h, o, &p->optim_self), mem_free(o);
-    if (r == CO_OK) r = options_of(p, CO_KIND_LOSS, "causal_lm", &f, &o);
-    if (r == CO_OK) p->loss = host_loss(p->h, f), r = p->loss->open(h, o, &p->loss_self), mem_free(o);
-    if (r == CO_OK) r = options_of(p, CO_KIND_MODEL, "llama", &f, &o);
-    if (r == CO_OK) p->model = host_model(p->h, f), r = p->model->open(h, o, meta, &p->model_self), mem_free(o);
-    if (r == CO_OK) r = options_of(p, CO_KIND_STRATEGY, "naive", &f, &p->strategy_opts);
-    if (r == CO_OK) p->strategy = host_strategy(p->h, f);
-    return r;
-}
-
-static void close_parts(parts *p)
-{
-    mem_free(p->strategy_opts);
-    if (p->model_self) p->model->close(p->model_self);
-    if (p->loss_self) p->loss->close(p->loss_self);
-    if (p->optim_self) p->optim->close(p->optim_self);
-    if (p->comm_self) p->comm->close(p->comm_self);
-    if (p->be_self) p->be->close(p->be_self);
-}
-
-static int write_param(void *ctx, uint32_t param, int64_t first, int64_t n, const float *values)
-{
-    return engine_write(ctx, param, 0, first, n, values);
-}
 
 typedef struct batch { /* every token carries a label */
     int32_t *ids, *pos, *labels, *start;
@@ -63,16 +13,16 @@ typedef struct batch { /* every token carries a label */
     co_live live;
 } batch;
 
-static int make_batch(const shape *s, batch *b)
+static int make_batch(const shape *s, uint32_t vocab, batch *b)
 {
     const int n = s->seqs * s->seq_len;
     *b = (batch){.ids = mem_calloc((size_t)n, 4), .pos = mem_calloc((size_t)n, 4), .labels = mem_calloc((size_t)n, 4),
                  .start = mem_calloc((size_t)s->seqs + 1, 4), .key = mem_calloc((size_t)s->seqs, 8), .mask = mem_calloc((size_t)n, 4)};
     if (!b->ids || !b->pos || !b->labels || !b->start || !b->key || !b->mask) return CO_E_NOMEM;
     for (int i = 0; i < n; i++) {
-        b->ids[i] = (int32_t)((uint32_t)(i + 1) * 2654435761u % (uint32_t)s->vocab);
+        b->ids[i] = (int32_t)((uint32_t)(i + 1) * 2654435761u % vocab);
         b->pos[i] = i % s->seq_len;
-        b->labels[i] = (int32_t)((uint32_t)(i + 2) * 2654435761u % (uint32_t)s->vocab);
+        b->labels[i] = (int32_t)((uint32_t)(i + 2) * 2654435761u % vocab);
         b->mask[i] = 1;
     }
     for (int i = 0; i <= s->seqs; i++) b->start[i] = i * s->seq_len;
@@ -88,7 +38,7 @@ static void free_batch(batch *b)
 }
 
 typedef struct timing { /* of the counted steps; a product is timed before each */
-    double step[BENCH_MAX_STEPS], product[BENCH_MAX_STEPS], loss;
+    double step[BENCH_MAX_STEPS], product[BENCH_MAX_STEPS], loss, product_flops;
     size_t peak_kib;
 } timing;
 
@@ -101,7 +51,7 @@ static int run_steps(engine *e, const batch *b, const parts *p, const bench_opts
     for (int i = -1; i < o->steps && r == CO_OK; i++) { /* the first warms up and shows the peak without the product's memory */
         if (i == 0) {
             t->peak_kib = bench_status_kib("VmHWM:");
-            r = product_open(p->real, p->be_self, &gemm);
+            r = product_open(p->real, p->be_self, (co_dtype)p->params->dtype, &gemm);
             if (r == CO_OK) r = product_time(gemm, &t->product[0]);
         }
         if (r == CO_OK && i >= 0) r = product_time(gemm, &t->product[i]);
@@ -112,6 +62,7 @@ static int run_steps(engine *e, const batch *b, const parts *p, const bench_opts
         if (o->profile) profile_step(i >= 0);
     }
     t->loss = res.loss;
+    if (gemm) t->product_flops = product_flops(gemm);
     product_close(gemm);
     return r;
 }
@@ -119,8 +70,8 @@ static int run_steps(engine *e, const batch *b, const parts *p, const bench_opts
 static void print(const shape *s, const bench_opts *o, timing *t, double flops, size_t planned, size_t idle_kib)
 {
     const int n = s->seqs * s->seq_len;
-    const double median = bench_median(t->step, o->steps), gflops = product_flops() / bench_median(t->product, o->steps) * 1e-9;
-    const double best = product_flops() / t->product[0] * 1e-9, floor_s = flops / gflops * 1e-9;
+    const double median = bench_median(t->step, o->steps), gflops = t->product_flops / bench_median(t->product, o->steps) * 1e-9;
+    const double best = t->product_flops / t->product[0] * 1e-9, floor_s = flops / gflops * 1e-9;
     const double above = (double)(t->peak_kib - idle_kib) / 1024;
     printf("{\"case\":\"train_%s\",\"tokens\":%d,\"steps\":%d,\"step_s\":{\"min\":%.4f,\"median\":%.4f,\"max\":%.4f},"
            "\"tokens_per_s\":%.0f,\"gflop\":%.1f,\"sgemm_gflops\":{\"median\":%.1f,\"best\":%.1f},\"floor_s\":%.4f,"
@@ -136,29 +87,26 @@ static void print(const shape *s, const bench_opts *o, timing *t, double flops, 
 static int train(parts *p, const shape *s, const bench_opts *o, size_t idle_kib)
 {
     static const engine_column names[] = {{"labels", CO_I32, CO_ROWS_TOKENS}, {"mask", CO_F32, CO_ROWS_TOKENS}};
-    param_table *t = NULL;
     engine *e = NULL;
     engine_memory mem;
     batch b;
     timing *times = mem_alloc(sizeof *times, 16);
-    int r = make_batch(s, &b);
+    int r = make_batch(s, (uint32_t)p->params->info.n_vocab, &b);
     if (!times) r = CO_E_NOMEM;
-    if (r == CO_OK) r = param_table_build(p->model, p->model_self, CO_F32, &t);
     const engine_args a = {.host = host_services(p->h), .backend = p->be, .backend_self = p->be_self, .model = p->model,
-                           .model_self = p->model_self, .params = t, .strategy = p->strategy, .strategy_opts = p->strategy_opts,
+                           .model_self = p->model_self, .params = p->params, .strategy = p->strategy, .strategy_opts = p->strategy_opts,
                            .comm = p->comm, .comm_self = p->comm_self, .optim = p->optim, .optim_self = p->optim_self,
                            .loss = p->loss, .loss_self = p->loss_self, .columns = names, .n_columns = 2,
                            .max_tokens = b.b.n_tokens, .max_seqs = s->seqs, .checkpoint_blocks = o->checkpoint};
     if (r == CO_OK) r = engine_open(&a, &e);
     if (r == CO_OK) r = engine_allocate(e);
-    if (r == CO_OK) r = params_init(t, 1, write_param, e);
+    if (r == CO_OK) r = parts_fill(p, e);
     if (r == CO_OK) r = run_steps(e, &b, p, o, times);
     if (r == CO_OK) {
         engine_bytes(e, &mem);
         print(s, o, times, engine_flops(e, &b.live), mem.total, idle_kib);
     }
     engine_close(e);
-    param_table_free(t);
     free_batch(&b);
     mem_free(times);
     return r;
@@ -166,20 +114,10 @@ static int train(parts *p, const shape *s, const bench_opts *o, size_t idle_kib)
 
 int bench_train(const shape *s, const bench_opts *o)
 {
-    parts p = {.h = host_new(NULL), .c = config_new()};
-    hf_config *config_json = NULL;
-    char *json = mem_printf("{\"model_type\":\"llama\",\"hidden_size\":%d,\"intermediate_size\":%d,\"num_hidden_layers\":%d,"
-                            "\"num_attention_heads\":%d,\"vocab_size\":%d,\"max_position_embeddings\":4096,"
-                            "\"tie_word_embeddings\":true}", s->dim, s->ff, s->layers, s->heads, s->vocab);
+    parts p;
     const size_t idle = bench_status_kib("VmRSS:");
-    int r = p.h && p.c && json ? CO_OK : CO_E_NOMEM;
-    if (r == CO_OK) r = hf_config_parse(json, strlen(json), s->name, &config_json);
-    if (r == CO_OK) r = open_parts(&p, o, hf_config_meta(config_json));
+    int r = parts_open(&p, s, o);
     if (r == CO_OK) r = train(&p, s, o, idle);
-    close_parts(&p);
-    hf_config_close(config_json);
-    mem_free(json);
-    config_free(p.c);
-    host_free(p.h);
+    parts_close(&p);
     return r;
 }

@@ -1,0 +1,107 @@
+/* parts.c: opens the plugins a measurement runs on. */
+#include "bench.h"
+#include "core/base/error.h"
+#include "core/base/memory.h"
+#include "core/base/rng.h"
+#include <string.h>
+
+static int options_of(parts *p, co_kind kind, const char *name, const co_feature **f, void **opts)
+{
+    int r = host_feature(p->h, kind, name, f);
+    if (r) return r;
+    *opts = mem_alloc((*f)->opts_size + 1, 16);
+    if (!*opts) return CO_E_NOMEM;
+    if (!(*f)->opts) return CO_OK;
+    return config_bind(p->c, kind_name(kind), (*f)->opts, host_plugin_of(p->h, *f)->magic.opt_stride, name, *opts);
+}
+
+static int open_plugins(parts *p, const bench_opts *opts)
+{
+    const co_feature *f;
+    const co_host *h = host_services(p->h);
+    void *o;
+    int r = strcmp(opts->backend, "cpu") == 0 ? config_set(p->c, "backend", "threads", opts->threads) : CO_OK;
+    if (r == CO_OK) r = options_of(p, CO_KIND_BACKEND, opts->backend, &f, &o);
+    if (r == CO_OK) p->be = p->real = host_backend(p->h, f), r = p->be->open(h, o, &p->be_self), mem_free(o);
+    if (r == CO_OK && opts->profile) p->be = profile_over(p->be);
+    if (r == CO_OK) r = options_of(p, CO_KIND_COMM, "self", &f, &o);
+    if (r == CO_OK) p->comm = host_comm(p->h, f), r = p->comm->open(h, o, p->be, p->be_self, &p->comm_self), mem_free(o);
+    if (r == CO_OK) r = options_of(p, CO_KIND_OPTIMIZER, "adamw", &f, &o);
+    if (r == CO_OK) p->optim = host_optimizer(p->h, f), r = p->optim->open(h, o, &p->optim_self), mem_free(o);
+    if (r == CO_OK) r = options_of(p, CO_KIND_LOSS, "causal_lm", &f, &o);
+    if (r == CO_OK) p->loss = host_loss(p->h, f), r = p->loss->open(h, o, &p->loss_self), mem_free(o);
+    if (r == CO_OK) r = options_of(p, CO_KIND_STRATEGY, "naive", &f, &p->strategy_opts);
+    if (r == CO_OK) p->strategy = host_strategy(p->h, f);
+    return r;
+}
+
+static int open_model(parts *p, const shape *s, const bench_opts *o)
+{
+    const co_feature *f = NULL;
+    const co_host *h = host_services(p->h);
+    void *opts = NULL;
+    int r = hf_config_parse(s->config, strlen(s->config), s->name, &p->hf);
+    if (r) return r;
+    (void)host_load_all(p->h, CO_KIND_MODEL, NULL, NULL);
+    for (size_t i = 0; i < host_count(p->h) && !f; i++) {
+        const co_model_vt *vt = host_model(p->h, host_at(p->h, i));
+        for (const char *const *t = vt ? vt->model_types : NULL; t && *t; t++)
+            if (strcmp(*t, hf_config_model_type(p->hf)) == 0) f = host_at(p->h, i);
+    }
+    if (!f) return FAIL(CO_E_FORMAT, "%s: model_type \"%s\" is served by no installed model plugin", s->name, hf_config_model_type(p->hf));
+    r = options_of(p, CO_KIND_MODEL, f->name, &f, &opts);
+    if (r == CO_OK) p->model = p->base = host_model(p->h, f), r = p->base->open(h, opts, hf_config_meta(p->hf), &p->base_self);
+    mem_free(opts);
+    p->model_self = p->base_self;
+    if (r == CO_OK && o->lora_rank) {
+        const lora_spec spec = {.rank = o->lora_rank, .alpha = 16, .targets = "all-linear"};
+        r = lora_open(h, p->base, p->base_self, &spec, &p->adapters);
+        if (r == CO_OK) p->model = lora_model(p->adapters), p->model_self = p->adapters;
+    }
+    const co_dtype t = strcmp(o->dtype, "bf16") == 0 ? CO_BF16 : strcmp(o->dtype, "fp16") == 0 ? CO_F16 : CO_F32;
+    if (r == CO_OK) r = param_table_build(p->model, p->model_self, t, &p->params);
+    if (r == CO_OK && p->adapters) r = lora_freeze(p->adapters, p->params);
+    return r;
+}
+
+int parts_open(parts *p, const shape *s, const bench_opts *o)
+{
+    *p = (parts){.h = host_new(NULL), .c = config_new()};
+    int r = p->h && p->c ? open_plugins(p, o) : CO_E_NOMEM;
+    return r == CO_OK ? open_model(p, s, o) : r;
+}
+
+void parts_close(parts *p)
+{
+    param_table_free(p->params);
+    lora_close(p->adapters);
+    mem_free(p->strategy_opts);
+    if (p->base_self) p->base->close(p->base_self);
+    if (p->loss_self) p->loss->close(p->loss_self);
+    if (p->optim_self) p->optim->close(p->optim_self);
+    if (p->comm_self) p->comm->close(p->comm_self);
+    if (p->be_self) p->real->close(p->be_self);
+    hf_config_close(p->hf);
+    config_free(p->c);
+    host_free(p->h);
+}
+
+#define TABLE (1 << 20)
+int parts_fill(const parts *p, engine *e)
+{
+    float *normal = mem_calloc(TABLE, sizeof *normal), *piece = mem_calloc(TABLE, sizeof *piece);
+    int r = normal && piece ? CO_OK : CO_E_NOMEM;
+    for (int64_t i = 0; i < TABLE && r == CO_OK; i++) normal[i] = (float)rng_normal(1, RNG_INIT, (uint64_t)i);
+    for (uint32_t k = 0; k < p->params->n_params && r == CO_OK; k++) {
+        const co_param *d = param_decl(p->params, k);
+        const int64_t total = param_elements(&p->params->slots[k]);
+        if (p->params->slots[k].owner != k) continue;
+        for (int64_t i = 0; i < TABLE; i++)
+            piece[i] = d->init == CO_INIT_ZERO ? 0.0f : d->init == CO_INIT_ONE ? 1.0f : d->init_std * normal[(i + 7919 * (int64_t)k) % TABLE];
+        for (int64_t first = 0; first < total && r == CO_OK; first += TABLE)
+            r = engine_write(e, k, 0, first, total - first < TABLE ? total - first : TABLE, piece);
+    }
+    mem_free(normal);
+    mem_free(piece);
+    return r;
+}
