@@ -6,17 +6,25 @@
 #include <string.h>
 #include <unistd.h>
 
-typedef struct cpu_opts { int64_t threads; } cpu_opts;
+typedef struct cpu_opts {
+    int64_t threads;
+    int32_t simd;
+} cpu_opts;
+static const char *const levels[] = {"auto", "plain", "avx2", "avx512", NULL}; /* CPU_SIMD_* */
 static const co_opt options[] = {
     {"threads", CO_OPT_INT, offsetof(cpu_opts, threads), 0, "0", 0, 1024, NULL, "threads of the kernels; 0: OMP_NUM_THREADS, else every core"},
+    {"simd", CO_OPT_ENUM, offsetof(cpu_opts, simd), 0, "auto", 0, 0, levels, "instructions of the kernels; auto: the best this processor has"},
     CO_OPT_END};
 
 static int cpu_open(const co_host *h, const void *opts, void **self)
 {
     const cpu_opts *o = opts;
+    const cpu_level *simd = cpu_level_for(o->simd);
+    if (!simd) return CO_FAIL(h, CO_E_UNSUPPORTED, "[backend] simd = %s: this processor has no such instructions; use auto", levels[o->simd]);
     cpu *c = h->alloc(h, sizeof *c, 64);
     if (!c) return CO_FAIL(h, CO_E_NOMEM, "backend cpu: out of memory");
     c->host = h;
+    c->simd = simd;
     int r = cpu_blas_load(h, &c->blas);
     if (r) {
         h->free(h, c);
@@ -24,6 +32,7 @@ static int cpu_open(const co_host *h, const void *opts, void **self)
     }
     c->threads = o->threads > 0 ? (int)o->threads : omp_get_max_threads();
     c->blas.set_threads(c->threads);
+    h->log(h, CO_LOG_DEBUG, "cpu", "%s kernels, %d threads", simd->name, c->threads);
     *self = c;
     return CO_OK;
 }
@@ -114,8 +123,8 @@ static void say(char *why, size_t cap, const char *text)
 static int cpu_supports(void *self, const co_plan *p, uint32_t step, char *why, size_t cap)
 {
     const co_step_op *s = &p->steps[step];
-    (void)self;
-    if (s->op >= CO_OP_COUNT || (!cpu_kernels[s->op].run)) return say(why, cap, "there is no CPU kernel for it"), CO_E_UNSUPPORTED;
+    const cpu *c = self;
+    if (s->op >= CO_OP_COUNT || (!c->simd->ops[s->op].run)) return say(why, cap, "there is no CPU kernel for it"), CO_E_UNSUPPORTED;
     for (int side = 0; side < 2; side++)
         for (uint32_t k = 0; k < (side ? s->n_out : s->n_in); k++) {
             const uint32_t v = side ? s->out[k] : s->in[k];
@@ -132,10 +141,11 @@ static int cpu_supports(void *self, const co_plan *p, uint32_t step, char *why, 
 
 static int cpu_workspace(void *self, const co_plan *p, size_t *bytes)
 {
+    const cpu *c = self;
     size_t most = 0;
     for (uint32_t i = 0; i < p->n_steps; i++) {
-        const cpu_kernel_entry *k = &cpu_kernels[p->steps[i].op];
-        const size_t n = (k->scratch ? k->scratch(self, p, &p->steps[i]) : 0) + mixed_scratch(p, &p->steps[i]);
+        const cpu_kernel_entry *k = &c->simd->ops[p->steps[i].op];
+        const size_t n = (k->scratch ? k->scratch(c, p, &p->steps[i]) : 0) + mixed_scratch(p, &p->steps[i]);
         if (n > most) most = n;
     }
     *bytes = (most + 255) & ~(size_t)255;
@@ -195,7 +205,7 @@ static int cpu_run(void *self, void *k, const co_binding *b, co_stream on)
             if (op->out[n] != CO_NONE) s.out[n] = view_of(&p->values[op->out[n]], b);
         if (op->op == CO_OP_ROPE || op->op == CO_OP_ROPE_BWD) s.rope = cpu_rope_find(c, op->attrs);
         if (mixed_types(p, op)) mixed_run(&s);
-        else cpu_kernels[op->op].run(&s);
+        else c->simd->ops[op->op].run(&s);
     }
     return CO_OK;
 }

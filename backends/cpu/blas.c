@@ -14,7 +14,7 @@ static int load_symbol(const co_host *h, void *so, const char *name, void *to)
     return CO_OK;
 }
 
-static int check(const co_host *h, const cpu_blas *b)
+int cpu_blas_check(const co_host *h, const cpu_blas *b)
 {
     enum { M = 37, N = 41, K = 53 };
     static const double limit = 1e-4;
@@ -57,5 +57,5 @@ int cpu_blas_load(const co_host *h, cpu_blas *out)
     if (r) return r;
     h->log(h, CO_LOG_DEBUG, "cpu", "OpenBLAS core %s (%s)", out->corename(),
            mine ? "by OPENBLAS_CORETYPE" : core ? "chosen from the processor's features" : "its own choice");
-    return check(h, out);
+    return cpu_blas_check(h, out);
 }

@@ -34,6 +34,7 @@ typedef struct rope_table { /* cos, sin of position * frequency, [positions, rot
 typedef struct cpu {
     const co_host *host;
     int threads;
+    const struct cpu_level *simd;
     cpu_blas blas;
     rope_table *ropes;
 } cpu;
@@ -54,20 +55,31 @@ typedef struct cpu_kernel_entry {
     /* Scratch bytes at capacity; NULL: none. */
     size_t (*scratch)(const cpu *c, const co_plan *p, const co_step_op *op);
 } cpu_kernel_entry;
-extern const cpu_kernel_entry cpu_kernels[CO_OP_COUNT];
 
-int cpu_blas_load(const co_host *h, cpu_blas *out); /* blas.c */
+typedef struct cpu_adamw { float grad_scale, b1, b2, lr_t, root, eps, decay; } cpu_adamw; /* constants of a step */
+/* Everything in kernels/, as compiled for one generation of processors. Which one a backend uses is settled when it is
+ * opened: the best this processor has, or what `simd` says. */
+typedef struct cpu_level {
+    const char *name;
+    const cpu_kernel_entry *ops; /* [CO_OP_COUNT] */
+    /* Runs of 16-bit floats (CO_BF16, CO_F16; CO_F32 passes through) to and from fp32. */
+    void (*widen)(float *to, const void *from, uint32_t type, int64_t n);
+    void (*narrow)(void *to, uint32_t type, const float *from, int64_t n);
+    double (*sqnorm)(const float *x, int64_t n);
+    void (*adamw)(float *p, const float *g, float *m, float *v, int64_t n, const cpu_adamw *step);
+} cpu_level;
+extern const cpu_level cpu_plain, cpu_avx2, cpu_avx512; /* the latter two on x86-64 only */
+
+int cpu_blas_load(const co_host *h, cpu_blas *out); /* blas.c; cpu_blas_check included */
+int cpu_blas_check(const co_host *h, const cpu_blas *b); /* one product against a plain loop */
+int cpu_has_avx2(void), cpu_has_avx512(void);       /* cpuid.c: all the instructions of that level of the kernels */
 const char *cpu_core_type(void);                    /* cpuid.c: OPENBLAS_CORETYPE for this processor, NULL: let it choose */
+enum { CPU_SIMD_AUTO, CPU_SIMD_PLAIN, CPU_SIMD_AVX2, CPU_SIMD_AVX512 };
+/* level.c: the kernels for `wanted`, or for this processor; NULL: it lacks the instructions. */
+const cpu_level *cpu_level_for(int wanted);
 int cpu_rope_prepare(cpu *c, const co_rope *r);     /* rope.c */
 const rope_table *cpu_rope_find(const cpu *c, const co_rope *r);
 void cpu_rope_free(cpu *c);
-
-/* Compiled for three generations of x86-64, chosen when the plugin is loaded. */
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && !defined(__SANITIZE_THREAD__)
-#define CPU_SIMD __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default"), optimize("O3", "no-math-errno", "no-trapping-math", "associative-math", "no-signed-zeros")))
-#else
-#define CPU_SIMD
-#endif
 
 /* exp with a relative error below 2e-7 over the whole range; below -87.3 it is 0. Cody & Waite reduction, a
  * polynomial of degree 6 on [-ln2/2, ln2/2]. */

@@ -26,14 +26,14 @@ static int floating(co_dtype t) { return t == CO_F32 || t == CO_BF16 || t == CO_
 static int up_to_fp32(co_dtype t) { return t == CO_F32 || t == CO_BF16 || t == CO_F16; }
 
 #define PIECE 1024 /* elements that pass through fp32 on a thread's stack */
-static void cast_piece(void *dst, co_dtype dt, const void *src, co_dtype st, int64_t at, int64_t n)
+static void cast_piece(const cpu *c, void *dst, co_dtype dt, const void *src, co_dtype st, int64_t at, int64_t n)
 {
     float x[PIECE];
     char *const to = (char *)dst + (size_t)at * co_dtype_bytes(dt);
     const char *const from = (const char *)src + (size_t)at * co_dtype_bytes(st);
-    if (dt == CO_F32) half_widen((float *)(void *)to, from, st, n);
-    else if (st == CO_F32) half_narrow(to, dt, (const float *)(const void *)from, n);
-    else half_widen(x, from, st, n), half_narrow(to, dt, x, n);
+    if (dt == CO_F32) c->simd->widen((float *)(void *)to, from, st, n);
+    else if (st == CO_F32) c->simd->narrow(to, dt, (const float *)(const void *)from, n);
+    else c->simd->widen(x, from, st, n), c->simd->narrow(to, dt, x, n);
 }
 
 int flat_cast(void *self, void *dst, co_dtype dt, const void *src, co_dtype st, int64_t n, co_stream on)
@@ -43,7 +43,7 @@ int flat_cast(void *self, void *dst, co_dtype dt, const void *src, co_dtype st, 
     if (!floating(dt) || !floating(st)) return CO_FAIL(c->host, CO_E_UNSUPPORTED, "backend cpu: casts are between floating types");
     if (up_to_fp32(dt) && up_to_fp32(st)) {
 #pragma omp parallel for num_threads(c->threads) schedule(static)
-        for (int64_t i = 0; i < n; i += PIECE) cast_piece(dst, dt, src, st, i, n - i < PIECE ? n - i : PIECE);
+        for (int64_t i = 0; i < n; i += PIECE) cast_piece(c, dst, dt, src, st, i, n - i < PIECE ? n - i : PIECE);
         return CO_OK;
     }
 #pragma omp parallel for num_threads(c->threads) schedule(static)
@@ -62,25 +62,15 @@ int flat_axpy(void *self, void *y, const void *x, co_dtype t, float a, int64_t n
 }
 
 #define BLOCK 16384
-CPU_SIMD static double block_sqnorm(const float *x, int64_t n)
-{
-    double sum[8] = {0};
-    int64_t i = 0;
-    for (; i + 8 <= n; i += 8)
-        for (int k = 0; k < 8; k++) sum[k] += (double)x[i + k] * x[i + k];
-    for (; i < n; i++) sum[0] += (double)x[i] * x[i];
-    return ((sum[0] + sum[4]) + (sum[2] + sum[6])) + ((sum[1] + sum[5]) + (sum[3] + sum[7]));
-}
-
-static double typed_sqnorm(const void *x, co_dtype t, int64_t at, int64_t n)
+static double typed_sqnorm(const cpu *c, const void *x, co_dtype t, int64_t at, int64_t n)
 {
     float wide[PIECE];
     double sum = 0;
-    if (t == CO_F32) return block_sqnorm((const float *)x + at, n);
+    if (t == CO_F32) return c->simd->sqnorm((const float *)x + at, n);
     for (int64_t i = 0; i < n; i += PIECE) {
         const int64_t m = n - i < PIECE ? n - i : PIECE;
-        half_widen(wide, (const uint16_t *)x + at + i, t, m);
-        sum += block_sqnorm(wide, m);
+        c->simd->widen(wide, (const uint16_t *)x + at + i, t, m);
+        sum += c->simd->sqnorm(wide, m);
     }
     return sum;
 }
@@ -97,24 +87,12 @@ int flat_sqnorm(void *self, const void *x, co_dtype t, int64_t n, double *out, c
 #pragma omp parallel for num_threads(c->threads) schedule(static)
         for (int64_t b = 0; b < blocks; b++) {
             const int64_t at = base + b * BLOCK;
-            part[b] = typed_sqnorm(x, t, at, n - at < BLOCK ? n - at : BLOCK);
+            part[b] = typed_sqnorm(c, x, t, at, n - at < BLOCK ? n - at : BLOCK);
         }
         for (int64_t b = 0; b < blocks; b++) total += part[b];
     }
     *out = total;
     return CO_OK;
-}
-
-CPU_SIMD static void adamw_range(float *restrict p, const float *restrict g, float *restrict m, float *restrict v, int64_t n,
-                                 float gs, float b1, float b2, float lr_t, float root, float eps, float decay)
-{
-    for (int64_t i = 0; i < n; i++) {
-        const float x = g[i] * gs;
-        const float mi = b1 * m[i] + (1 - b1) * x, vi = b2 * v[i] + (1 - b2) * x * x;
-        m[i] = mi;
-        v[i] = vi;
-        p[i] = p[i] * decay - lr_t * mi / (__builtin_sqrtf(vi) * root + eps);
-    }
 }
 
 int flat_adamw(void *self, const co_optim_slice *s, float b1, float b2, float eps, float wd, co_stream on)
@@ -125,9 +103,9 @@ int flat_adamw(void *self, const co_optim_slice *s, float b1, float b2, float ep
         return CO_FAIL(c->host, CO_E_UNSUPPORTED, "backend cpu: AdamW takes and gives fp32, bf16 and fp16");
     if (s->dev_skip && *s->dev_skip) return CO_OK;
     const double t = (double)s->step;
-    const float lr_t = (float)(s->lr / (1 - pow(b1, t))), root = (float)(1 / sqrt(1 - pow(b2, t)));
-    const float decay = s->flags & CO_SLICE_NO_DECAY ? 1.0f : (float)(1 - (double)s->lr * wd);
-    const float gs = s->dev_scale ? s->grad_scale * *s->dev_scale : s->grad_scale;
+    const cpu_adamw now = {.grad_scale = s->dev_scale ? s->grad_scale * *s->dev_scale : s->grad_scale, .b1 = b1, .b2 = b2,
+                           .lr_t = (float)(s->lr / (1 - pow(b1, t))), .root = (float)(1 / sqrt(1 - pow(b2, t))), .eps = eps,
+                           .decay = s->flags & CO_SLICE_NO_DECAY ? 1.0f : (float)(1 - (double)s->lr * wd)};
     const size_t grad = co_dtype_bytes(s->grad_dtype), copy = co_dtype_bytes(s->out_dtype);
 #pragma omp parallel num_threads(c->threads)
     {
@@ -138,9 +116,9 @@ int flat_adamw(void *self, const co_optim_slice *s, float b1, float b2, float ep
         for (int64_t i = from, n; i < to; i += n) {
             const float *g = (const float *)s->grad + i;
             n = to - i < step ? to - i : step;
-            if (s->grad_dtype != CO_F32) half_widen(wide, (const char *)s->grad + (size_t)i * grad, s->grad_dtype, n), g = wide;
-            adamw_range(s->master + i, g, (float *)s->state[0] + i, (float *)s->state[1] + i, n, gs, b1, b2, lr_t, root, eps, decay);
-            if (s->out && s->out != s->master) half_narrow((char *)s->out + (size_t)i * copy, s->out_dtype, s->master + i, n);
+            if (s->grad_dtype != CO_F32) c->simd->widen(wide, (const char *)s->grad + (size_t)i * grad, s->grad_dtype, n), g = wide;
+            c->simd->adamw(s->master + i, g, (float *)s->state[0] + i, (float *)s->state[1] + i, n, &now);
+            if (s->out && s->out != s->master) c->simd->narrow((char *)s->out + (size_t)i * copy, s->out_dtype, s->master + i, n);
         }
     }
     return CO_OK;

@@ -1,8 +1,8 @@
-/* half.h: bf16 and fp16 to and from fp32, to nearest even, without branches so that loops over rows become vector code.
- * Rows of the fp32 type pass through unchanged. */
+/* half.h: bf16 and fp16 to and from fp32, to nearest even, without branches so that loops over rows become vector code
+ * (kernels/half.c). */
 #ifndef CPU_HALF_H
 #define CPU_HALF_H
-#include "cpu.h"
+#include <stdint.h>
 #include <string.h>
 
 static inline uint32_t half_bits(float f)
@@ -39,8 +39,4 @@ static inline uint16_t f16_from_f32(float f)
     const uint32_t big = a > 0x7f800000u ? 0x7e00u : 0x7c00u;
     return (uint16_t)(sign | (a >= 0x477ff000u ? big : a < 0x38800000u ? tiny : normal)); /* 65520 and above: infinity */
 }
-
-/* n elements; `half.c` has them. */
-void half_widen(float *to, const void *from, uint32_t type, int64_t n);
-void half_narrow(void *to, uint32_t type, const float *from, int64_t n);
 #endif

@@ -1,7 +1,7 @@
 /* mixed.c: lines with bf16 or fp16 values. Operands are widened into the scratch, the fp32 kernel runs, its results are
  * rounded once: sums are those of fp32, and a kernel is written once for all types. */
 #include "mixed.h"
-#include "half.h"
+#include <string.h>
 
 static int narrow(uint8_t t) { return t == CO_BF16 || t == CO_F16; }
 static const co_tensor *operand(const co_plan_value *values, const co_step_op *op, uint32_t i)
@@ -51,8 +51,8 @@ static void move_rows(const cpu *c, const view *half, uint8_t type, int64_t from
     for (int64_t at = 0; at < total; at += width) {
         const int64_t m = total - at < width ? total - at : width;
         char *h = dense ? row_at(half, from) + at * 2 : row_at(half, from + at / width);
-        if (widen) half_widen(wide + at, h, type, m);
-        else half_narrow(h, type, wide + at, m);
+        if (widen) c->simd->widen(wide + at, h, type, m);
+        else c->simd->narrow(h, type, wide + at, m);
     }
 }
 
@@ -63,8 +63,8 @@ static void gather(const cpu_step *s, const view *ids, const view *w, uint8_t w_
     for (int64_t t = 0; t < y->rows; t++) {
         const int64_t id = view_ids(ids)[t];
         if (w_type == y_type) memcpy(row_at(y, t), row_at(w, id), (size_t)y->cols * 2);
-        else if (y_type == CO_F32) half_widen(y->p + t * y->stride, row_at(w, id), w_type, y->cols);
-        else half_narrow(row_at(y, t), y_type, w->p + id * w->stride, y->cols);
+        else if (y_type == CO_F32) s->c->simd->widen(y->p + t * y->stride, row_at(w, id), w_type, y->cols);
+        else s->c->simd->narrow(row_at(y, t), y_type, w->p + id * w->stride, y->cols);
     }
 }
 
@@ -82,7 +82,7 @@ static void cached(cpu_step *s, const view *cache, const uint8_t *type, const cp
         s->out[0].p = whole->out[0].p + t0 * whole->out[0].stride;
         s->out[0].rows = n;
         for (int k = 0; k < 2; k++) move_rows(s->c, &cache[k], type[k], row, past, s->in[3 + k].p, 1);
-        cpu_kernels[s->op->op].run(s);
+        s->c->simd->ops[s->op->op].run(s);
         for (int k = 0; k < 2; k++) move_rows(s->c, &cache[k], type[k], row + past, n, s->in[3 + k].p + past * s->in[3 + k].stride, 0);
     }
     s->live = all;
@@ -127,7 +127,7 @@ void mixed_run(cpu_step *s)
         for (int k = 0; k < 3; k++) s->in[k] = whole.in[k];
         s->out[0] = whole.out[0];
     } else {
-        cpu_kernels[op->op].run(s);
+        s->c->simd->ops[op->op].run(s);
     }
     for (uint32_t i = op->n_in; i < op->n_in + op->n_out; i++)
         if (was[i].p && narrow(type[i])) move_rows(s->c, &was[i], type[i], 0, was[i].rows, s->out[i - op->n_in].p, 0);

@@ -91,7 +91,7 @@ static void test_this_machine(void)
     const co_feature *feature;
     size_t f = 0, t = 0;
     void *self;
-    const struct { int64_t threads; } opts = {1};
+    const int64_t opts[8] = {1};
     CHECK(host_feature(h, CO_KIND_BACKEND, "cpu", &feature) == CO_OK);
     const co_backend_vt *vt = host_backend(h, feature);
     CHECK(vt->open(host_services(h), &opts, &self) == CO_OK);
@@ -119,7 +119,7 @@ static void flags_of(const void *p, char *out, size_t cap)
 /* A product over 4 KiB pages runs a tenth slower: large buffers ask for huge ones. */
 static void test_huge_pages(void)
 {
-    static const struct { int64_t threads; } opts = {1};
+    static const int64_t opts[8] = {1}; /* threads, and the defaults */
     const co_feature *feature = NULL;
     host *h = host_new(NULL);
     void *self = NULL, *large = NULL, *small = NULL;

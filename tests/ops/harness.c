@@ -34,6 +34,10 @@ int device_open(host *h, const char *name, device *out)
     if (r) return r;
     *out = (device){.vt = host_backend(h, f), .name = name};
     out->dtype = out->vt->dtypes & 1u << CO_F64 ? CO_F64 : CO_F32;
+    const char *simd = getenv("COATI_TEST_SIMD"); /* which of a backend's kernels, where it offers a choice */
+    for (const co_opt *o = simd ? f->opts : NULL; o && o->key; o++)
+        for (int32_t i = 0; strcmp(o->key, "simd") == 0 && o->names[i]; i++)
+            if (strcmp(o->names[i], simd) == 0) memcpy((char *)opts + o->offset, &i, sizeof i);
     return out->vt->open(host_services(h), opts, &out->self);
 }
 void device_close(device *d) { d->vt->close(d->self); }

@@ -2,7 +2,7 @@
 #include "kernels.h"
 #include <math.h>
 
-CPU_SIMD static void swiglu_row(const float *g, const float *u, float *y, int64_t n)
+static void swiglu_row(const float *g, const float *u, float *y, int64_t n)
 {
     for (int64_t j = 0; j < n; j++) y[j] = g[j] / (1.0f + cpu_expf(-g[j])) * u[j];
 }
@@ -15,7 +15,7 @@ void k_swiglu(const cpu_step *s)
 }
 
 /* h = g sig(g) u: dg = dh u sig(g) (1 + g (1 - sig(g))), du = dh g sig(g). */
-CPU_SIMD static void swiglu_row_bwd(const float *g, const float *u, const float *dh, float *dg, float *du, int64_t n)
+static void swiglu_row_bwd(const float *g, const float *u, const float *dh, float *dg, float *du, int64_t n)
 {
     for (int64_t j = 0; j < n; j++) {
         const float x = g[j], v = u[j], d = dh[j], sig = 1.0f / (1.0f + cpu_expf(-x));
@@ -32,7 +32,7 @@ void k_swiglu_bwd(const cpu_step *s)
                        du->p ? du->p + t * du->stride : NULL, g->cols);
 }
 
-CPU_SIMD static void swiglu_row_grad(const float *g, const float *u, const float *dh, float *h, float *dg, float *du, int64_t n)
+static void swiglu_row_grad(const float *g, const float *u, const float *dh, float *h, float *dg, float *du, int64_t n)
 {
     for (int64_t j = 0; j < n; j++) {
         const float x = g[j], v = u[j], d = dh[j], sig = 1.0f / (1.0f + cpu_expf(-x));
@@ -64,7 +64,7 @@ static float gelu_slope(float x, int tanh_approx)
     return (float)(0.5 * (1 + t) + 0.5 * x * (1 - t * t) * GELU_C * (1 + 3 * 0.044715 * (double)x * x));
 }
 
-CPU_SIMD static void scale_row(const float *x, float *y, int64_t n, float k)
+static void scale_row(const float *x, float *y, int64_t n, float k)
 {
     for (int64_t j = 0; j < n; j++) y[j] = x[j] * k;
 }

@@ -44,7 +44,7 @@ static void visible(const co_attn *a, const sequence *s, int64_t q0, int64_t q1,
 }
 
 /* Scores of a block: scaled, with ALiBi, -inf where masked. */
-CPU_SIMD static void finish_scores(float *x, int64_t nq, int64_t nk, int64_t i0, int64_t k0, float scale, float slope, int causal,
+static void finish_scores(float *x, int64_t nq, int64_t nk, int64_t i0, int64_t k0, float scale, float slope, int causal,
                                    int64_t window)
 {
     for (int64_t i = 0; i < nq; i++) {
@@ -56,7 +56,7 @@ CPU_SIMD static void finish_scores(float *x, int64_t nq, int64_t nk, int64_t i0,
         for (int64_t j = 0; j < lo && j < nk; j++) row[j] = -INFINITY;
     }
 }
-CPU_SIMD static float exp_row(float *x, int64_t n, float max)
+static float exp_row(float *x, int64_t n, float max)
 {
     float sum = 0;
     for (int64_t j = 0; j < n; j++) {
@@ -66,22 +66,22 @@ CPU_SIMD static float exp_row(float *x, int64_t n, float max)
     }
     return sum;
 }
-CPU_SIMD static float max_row(const float *x, int64_t n, float m)
+static float max_row(const float *x, int64_t n, float m)
 {
     for (int64_t j = 0; j < n; j++) m = x[j] > m ? x[j] : m;
     return m;
 }
-CPU_SIMD static void scale_row(float *x, int64_t n, float k)
+static void scale_row(float *x, int64_t n, float k)
 {
     for (int64_t j = 0; j < n; j++) x[j] *= k;
 }
-CPU_SIMD static float dot_row(const float *a, const float *b, int64_t n)
+static float dot_row(const float *a, const float *b, int64_t n)
 {
     float sum = 0;
     for (int64_t j = 0; j < n; j++) sum += a[j] * b[j];
     return sum;
 }
-CPU_SIMD static void axpy_row(float *y, const float *x, int64_t n, float k)
+static void axpy_row(float *y, const float *x, int64_t n, float k)
 {
     for (int64_t j = 0; j < n; j++) y[j] += x[j] * k;
 }
@@ -184,7 +184,7 @@ void k_attention_cached(const cpu_step *s)
 }
 
 /* x = scores -> probabilities; dx = dP -> dS. */
-CPU_SIMD static void probability_row(float *x, float *dx, int64_t n, float lse, float delta, float scale)
+static void probability_row(float *x, float *dx, int64_t n, float lse, float delta, float scale)
 {
     for (int64_t j = 0; j < n; j++) {
         const float p = cpu_expf(x[j] - lse);

@@ -60,7 +60,7 @@ size_t k_classifier_scratch(const cpu *c, const co_plan *p, const co_step_op *op
     return (size_t)lay_out(op->attrs, h->ne[0], h->ne[1], w->ne[0], op->op != CO_OP_TOKEN_LOGPROB).total * sizeof(float);
 }
 
-CPU_SIMD static float row_max(const float *x, int64_t n)
+static float row_max(const float *x, int64_t n)
 {
     float m[16];
     int64_t i = 16;
@@ -77,7 +77,7 @@ CPU_SIMD static float row_max(const float *x, int64_t n)
     return m[0];
 }
 /* x becomes exp(x - max). Sums of 512 in fp32, those in double: a vocabulary is too long for one fp32 sum. */
-CPU_SIMD static float exp_sum_512(float *x, int64_t n, float max)
+static float exp_sum_512(float *x, int64_t n, float max)
 {
     float sum = 0;
     for (int64_t i = 0; i < n; i++) {
@@ -93,7 +93,7 @@ static float row_exp_sum(float *x, int64_t n, float max)
     for (int64_t i = 0; i < n; i += 512) sum += exp_sum_512(x + i, n - i < 512 ? n - i : 512, max);
     return (float)sum;
 }
-CPU_SIMD static void row_scale(float *x, int64_t n, float k)
+static void row_scale(float *x, int64_t n, float k)
 {
     for (int64_t i = 0; i < n; i++) x[i] *= k;
 }

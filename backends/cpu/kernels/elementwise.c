@@ -2,7 +2,7 @@
 #include "kernels.h"
 #include <string.h>
 
-CPU_SIMD static void binary_row(uint32_t op, const float *a, const float *b, float *y, int64_t n)
+static void binary_row(uint32_t op, const float *a, const float *b, float *y, int64_t n)
 {
     switch (op) {
     case CO_OP_ADD: for (int64_t j = 0; j < n; j++) y[j] = a[j] + b[j]; break;

@@ -2,6 +2,7 @@
 #ifndef CPU_KERNELS_H
 #define CPU_KERNELS_H
 #include "../cpu.h"
+#include "level.h"
 
 void k_linear(const cpu_step *s), k_linear_bwd_x(const cpu_step *s), k_linear_bwd_w(const cpu_step *s), k_linear_bwd_b(const cpu_step *s);
 void k_embedding(const cpu_step *s), k_embedding_bwd(const cpu_step *s), k_row_gather(const cpu_step *s), k_row_gather_bwd(const cpu_step *s);
@@ -15,6 +16,10 @@ void k_split(const cpu_step *s), k_fill0(const cpu_step *s);
 void k_token_logprob(const cpu_step *s), k_token_logprob_bwd(const cpu_step *s), k_token_logprob_grad(const cpu_step *s);
 void k_masked_mean(const cpu_step *s), k_masked_mean_bwd(const cpu_step *s), k_masked_sum_rows(const cpu_step *s);
 void k_masked_sum_rows_bwd(const cpu_step *s), k_loss_seed(const cpu_step *s);
+
+void k_widen(float *to, const void *from, uint32_t type, int64_t n), k_narrow(void *to, uint32_t type, const float *from, int64_t n);
+double k_sqnorm(const float *x, int64_t n);
+void k_adamw(float *p, const float *g, float *m, float *v, int64_t n, const cpu_adamw *s);
 
 /* out[m, n] = op(a) op(b) + beta out, op by BLAS_N or BLAS_T, on all threads (product.c). */
 void cpu_product(const cpu *c, int ta, int tb, int64_t m, int64_t n, int64_t k, const float *a, int64_t lda, const float *b, int64_t ldb,

@@ -10,7 +10,7 @@ size_t k_norm_scratch(const cpu *c, const co_plan *p, const co_step_op *op)
     return (size_t)c->threads * 2 * (size_t)((p->values[op->in[0]].shape.ne[1] + 63) & ~(int64_t)63) * sizeof(float);
 }
 
-CPU_SIMD static void rms_row(const float *x, const float *w, float *y, int64_t d, float eps)
+static void rms_row(const float *x, const float *w, float *y, int64_t d, float eps)
 {
     float sum = 0;
     for (int64_t j = 0; j < d; j++) sum += x[j] * x[j];
@@ -27,7 +27,7 @@ void k_rmsnorm(const cpu_step *s)
 }
 
 /* y = x r w, r = rsqrt(mean(x^2) + eps): dx = r (dy w) - x r^3 mean(dy w x). dx may be dy or res. */
-CPU_SIMD static void rms_row_bwd(const float *x, const float *w, const float *dy, const float *res, float *dx, float *dw, int64_t d,
+static void rms_row_bwd(const float *x, const float *w, const float *dy, const float *res, float *dx, float *dw, int64_t d,
                                  float eps)
 {
     float sum = 0, dot = 0;
@@ -72,7 +72,7 @@ void k_rmsnorm_bwd(const cpu_step *s)
     add_up(s, part, pitch, threads, &s->out[1]);
 }
 
-CPU_SIMD static void layer_stats(const float *x, int64_t d, float eps, float *mean, float *rstd)
+static void layer_stats(const float *x, int64_t d, float eps, float *mean, float *rstd)
 {
     float sum = 0, sq = 0;
     for (int64_t j = 0; j < d; j++) sum += x[j];
@@ -95,7 +95,7 @@ void k_layernorm(const cpu_step *s)
     }
 }
 
-CPU_SIMD static void layer_row_bwd(const float *x, const float *w, const float *dy, const float *res, float *dx, float *dw, float *db,
+static void layer_row_bwd(const float *x, const float *w, const float *dy, const float *res, float *dx, float *dw, float *db,
                                    int64_t d, float mean, float rstd)
 {
     float a = 0, c = 0;

@@ -1,9 +1,9 @@
-/* table.c: op -> kernel. The order of ops.def, by name. */
+/* table.c: op -> kernel, and what else this level has. The order of ops.def, by name. */
 #include "kernels.h"
 
 #define K(id, f) [CO_OP_##id] = {f, NULL}
 #define KS(id, f, s) [CO_OP_##id] = {f, s}
-const cpu_kernel_entry cpu_kernels[CO_OP_COUNT] = {
+static const cpu_kernel_entry ops[CO_OP_COUNT] = {
     K(LINEAR, k_linear), K(LINEAR_BWD_X, k_linear_bwd_x), K(LINEAR_BWD_W, k_linear_bwd_w), K(LINEAR_BWD_B, k_linear_bwd_b),
     K(EMBEDDING, k_embedding), K(EMBEDDING_BWD, k_embedding_bwd), K(ROW_GATHER, k_row_gather),
     K(ROW_GATHER_BWD, k_row_gather_bwd), K(SHIFT_IDS, k_shift_ids),
@@ -23,3 +23,8 @@ const cpu_kernel_entry cpu_kernels[CO_OP_COUNT] = {
     K(MASKED_MEAN, k_masked_mean), K(MASKED_MEAN_BWD, k_masked_mean_bwd), K(MASKED_SUM_ROWS, k_masked_sum_rows),
     K(MASKED_SUM_ROWS_BWD, k_masked_sum_rows_bwd), K(LOSS_SEED, k_loss_seed),
 };
+
+#define TEXT_OF(x) #x
+#define TEXT(x) TEXT_OF(x)
+const cpu_level CPU_JOIN(cpu, CPU_LEVEL) = {.name = TEXT(CPU_LEVEL), .ops = ops, .widen = k_widen, .narrow = k_narrow, .sqnorm = k_sqnorm,
+                                            .adamw = k_adamw};
