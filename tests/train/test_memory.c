@@ -17,7 +17,6 @@
 
 /* ---- counting ---------------------------------------------------------------------------------------------------- */
 enum { MAX_STEPS = 64 };
-static _Atomic uint64_t allocations;
 static uint64_t at_step[MAX_STEPS];
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
@@ -29,6 +28,7 @@ static uint64_t allocations_so_far(void)
 }
 static void find_foreign(void) {}
 #else
+static _Atomic uint64_t allocations;
 static uint64_t allocations_so_far(void) { return allocations; }
 
 /* Where the libraries that are left out lie. */
