@@ -6,6 +6,7 @@ set -euo pipefail
 src=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 data=$(cd "${1:?which folder holds the shared data?}" && pwd) python=${2:-python3}
 bin=${COATI_BIN:-$src/build/release/bin}
+export OMP_WAIT_POLICY=${OMP_WAIT_POLICY:-passive} # on a busy machine spinning threads take ten times as long
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 cd "$work"
