@@ -116,9 +116,21 @@ static void check_zero_grads(const golden *g, fixture *f, double global)
     }
 }
 
+/* Every parameter must have its stored gradient: one that nobody looks at could be anything. */
+static void check_all_have_grads(const char *name, const fixture *f, const golden *g)
+{
+    char wanted[300];
+    for (uint32_t p = 0; p < f->table->n_params; p++) {
+        if (f->table->slots[p].owner != p || !f->table->slots[p].trainable) continue;
+        snprintf(wanted, sizeof wanted, "grad.%s", f->table->slots[p].name);
+        CHECK_MSG(st_find(g->file, wanted) != NULL, "%s: expect.safetensors lacks %s", name, wanted);
+    }
+}
+
 static void check_grads(const char *name, fixture *f, const golden *g, co_dtype dtype)
 {
     double global = 0, worst = 0;
+    check_all_have_grads(name, f, g);
     for (size_t i = 0; i < st_count(g->file); i++) {
         const st_tensor *t = st_at(g->file, i);
         if (strncmp(t->name, "grad.", 5) != 0) continue;
@@ -238,7 +250,7 @@ int golden_check_logits(const golden *g, fixture_args a, int one_by_one)
     }
     const st_tensor *t = need(g, "logits");
     const int64_t vocab = t->ne[1];
-    double diff = 0, norm = 0;
+    double diff = 0, norm = 0, worst = 0, largest = 0;
     int32_t *slot = mem_calloc((size_t)g->n_tokens, 4), *past = mem_calloc((size_t)g->n_tokens, 4);
     int32_t *rows = mem_calloc((size_t)g->n_tokens, 4);
     double *want = mem_alloc(t->bytes + 8, 16);
@@ -263,12 +275,16 @@ int golden_check_logits(const golden *g, fixture_args a, int one_by_one)
             const double w = want[at * vocab + k], d = logits[k] - w;
             diff += d * d;
             norm += w * w;
+            if (!(fabs(d) <= worst)) worst = fabs(d);
+            if (fabs(w) > largest) largest = fabs(w);
         }
         done += p.n_rows;
         i++;
     }
     CHECK_MSG(sqrt(diff) <= 1e-5 * sqrt(norm), "%s: logits %s off by %.2g relative", g->name,
               one_by_one ? "token by token" : "in one pass", sqrt(diff / norm));
+    CHECK_MSG(done == g->n_tokens && worst <= 1e-5 * largest, "%s: a logit %s is off by %.2g of the largest", g->name,
+              one_by_one ? "token by token" : "in one pass", worst / largest);
     mem_free(want);
     mem_free(rows);
     mem_free(slot);

@@ -23,6 +23,8 @@ int main(int argc, char **argv)
                 const fixture_args narrow = {.dir = dir, .dtype = k < 3 ? CO_BF16 : CO_F16, .sum_fp32 = k == 1, .checkpoint_blocks = k == 2};
                 CHECK(golden_check_narrow(&g, narrow) == 0);
             }
+        } else {
+            CHECK_MSG(0, "%s has no expect.json", dir);
         }
         golden_close(&g);
         mem_free(dir);
