@@ -133,7 +133,7 @@ static int cpu_supports(void *self, const co_plan *p, uint32_t step, char *why, 
             if (t != CO_F32 && t != CO_BF16 && t != CO_F16 && t != CO_I32) return say(why, cap, "the CPU computes in fp32, bf16 and fp16"), CO_E_UNSUPPORTED;
         }
     const co_attn *a = s->op == CO_OP_ATTENTION || s->op == CO_OP_ATTENTION_BWD ? s->attrs : NULL;
-    if (a && a->dropout > 0) return say(why, cap, "attention with dropout has no CPU kernel; set it to 0"), CO_E_UNSUPPORTED;
+    if (a && a->dropout > 0) return say(why, cap, "dropout inside attention is not offered; [model] dropout = off leaves it out"), CO_E_UNSUPPORTED;
     const co_rope *r = s->op == CO_OP_ROPE || s->op == CO_OP_ROPE_BWD ? s->attrs : NULL;
     if (r && r->scaling == CO_ROPE_YARN) return say(why, cap, "YaRN scaling has no CPU kernel"), CO_E_UNSUPPORTED;
     return CO_OK;

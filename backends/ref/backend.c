@@ -106,7 +106,7 @@ static int ref_supports(void *self, const co_plan *p, uint32_t step, char *why, 
         if (t != CO_F64 && t != CO_I32) return refuse(why, cap, "the reference computes in fp64");
     }
     const co_attn *a = s->op == CO_OP_ATTENTION || s->op == CO_OP_ATTENTION_BWD ? s->attrs : NULL;
-    if (a && a->dropout > 0) return refuse(why, cap, "dropout inside attention is not offered; set it to 0");
+    if (a && a->dropout > 0) return refuse(why, cap, "dropout inside attention is not offered; [model] dropout = off leaves it out");
     return CO_OK;
 }
 static int ref_workspace(void *self, const co_plan *p, size_t *bytes)

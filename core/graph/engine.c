@@ -53,7 +53,7 @@ static gscope scope_of(engine *e, engine_mode mode, co_unit unit, uint32_t insta
     static const char *const label[] = {"embed", "block", "final"};
     gscope s = {.label = label[unit], .decls = t->decls[unit], .slots = t->slots + t->unit_first[instance],
                 .n_params = t->n_decls[unit], .first_slot = t->unit_first[instance], .dtype = t->dtype,
-                .training = mode == MODE_TRAIN};
+                .training = mode == MODE_TRAIN, .dropout = e->a.dropout};
     if (mode == MODE_CACHED) {
         s.max_tokens = e->a.pass_tokens;
         s.max_seqs = e->a.slots;
@@ -85,7 +85,7 @@ static int record_unit(engine *e, engine_mode mode, co_unit unit, uint32_t block
     co_val loss = 0;
     int r = g->failed;
     if (r == CO_OK && y == 0) r = graph_fail(g, "build() returned no value");
-    if (r == CO_OK && g->values[y].shape.ne[1] != e->d_model)
+    if (r == CO_OK && !last && g->values[y].shape.ne[1] != e->d_model) /* the last unit's width is lm_head's, checked there */
         r = graph_fail(g, "build() returned %lld columns, d_model is %lld", (long long)g->values[y].shape.ne[1],
                        (long long)e->d_model);
     if (r == CO_OK && !last) {
@@ -101,6 +101,7 @@ static int record_unit(engine *e, engine_mode mode, co_unit unit, uint32_t block
     }
     if (r == CO_OK) r = graph_plan(g, mode != MODE_TRAIN || last, &out->plans);
     out->cache_bytes = g->cache_bytes;
+    if (g->dropout_off > e->dropout_off) e->dropout_off = g->dropout_off;
     return r;
 }
 
@@ -379,4 +380,5 @@ void engine_close(engine *e)
 }
 
 void engine_bytes(const engine *e, engine_memory *out) { *out = e->memory; }
+double engine_dropout_off(const engine *e) { return e->dropout_off; }
 size_t engine_allocated(const engine *e) { return e->allocated; }

@@ -42,6 +42,7 @@ typedef struct engine_args {
     /* Generation: `slots` sequences of at most slot_len positions each, passes of at most pass_tokens new
      * tokens, logits for at most pass_rows of them. slots 0: no generation. */
     int64_t slots, slot_len, pass_tokens, pass_rows;
+    int32_t dropout;           /* 1: apply what the model declares, in training; 0: none of it */
     int32_t checkpoint_blocks; /* keep block inputs only, run blocks again in the backward */
 } engine_args;
 
@@ -55,6 +56,8 @@ typedef struct engine_memory { /* bytes */
 } engine_memory;
 
 int engine_open(const engine_args *a, engine **out);
+/* The largest dropout the model declares that args.dropout = 0 leaves out; 0: none. */
+double engine_dropout_off(const engine *e);
 int engine_allocate(engine *e);
 void engine_close(engine *e);
 void engine_bytes(const engine *e, engine_memory *out);

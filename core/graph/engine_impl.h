@@ -41,6 +41,7 @@ struct engine {
     size_t state_at;      /* within out */
     co_step_state *state; /* on the backend */
     co_step_rule rule;
+    double dropout_off;
     int narrow_grads;     /* some gradient is 16 bits wide: one micro-step a step */
     int64_t micro_steps;  /* since the last step */
     int32_t *positions; /* host, for generation passes */

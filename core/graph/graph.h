@@ -44,6 +44,7 @@ typedef struct gscope {
     co_dtype dtype;                /* of activations */
     int64_t max_tokens, max_seqs, max_gathered;
     int32_t training;              /* 0: dropout is off */
+    int32_t dropout;               /* 0: the model's own is off even in training; adapters have theirs */
     int32_t slot_len;              /* > 0: attention uses the cache */
     int64_t slots_in_cache;
 } gscope;
@@ -69,6 +70,7 @@ struct co_graph {
     uint32_t dy, dx;       /* gradients of them, after vjp */
     uint32_t recording_backward;
     uint32_t next_stream;  /* dropout */
+    double dropout_off;    /* the largest probability that scope.dropout = 0 left out */
     const void *rewrite;   /* what a wrapped model's builder calls need to know (core/lora) */
     uint32_t rewrite_unit;
     size_t cache_bytes;    /* taken by cached attention so far */
@@ -86,6 +88,8 @@ gnode *graph_node(co_graph *g, uint32_t op, uint32_t n_in, const uint32_t *in, c
 /* Fixes where a result stands; one that is a view or an input is copied there. Before graph_derive. */
 int graph_pin(co_graph *g, co_val *result, uint32_t region, size_t offset);
 int graph_fail(co_graph *g, const char *fmt, ...) CO_PRINTF(2, 3); /* first cause wins */
+
+co_val graph_dropout(co_graph *g, co_val x, float p); /* whatever scope.dropout says */
 
 const char *op_name(uint32_t op);
 int op_differentiable(uint32_t op);

@@ -287,6 +287,14 @@ static co_val b_rope(co_graph *g, co_val x, co_val pos, const co_rope *r)
     return out_like(g, CO_OP_ROPE, 2, in, &at, sizeof at, x, 0);
 }
 
+/* Does dropout that a model declares apply? */
+static int model_dropout(co_graph *g, double p)
+{
+    if (!g->scope.training || p == 0) return 0;
+    if (!g->scope.dropout && p > g->dropout_off) g->dropout_off = p;
+    return g->scope.dropout != 0;
+}
+
 static co_val b_attention(co_graph *g, co_val q, co_val k, co_val v, const co_attn *a)
 {
     if (!want_dims(g, q, 2, 1, "attention", "q") || !want_dims(g, k, 2, 1, "attention", "k")) return 0;
@@ -295,7 +303,7 @@ static co_val b_attention(co_graph *g, co_val q, co_val k, co_val v, const co_at
     memset(&at, 0, sizeof at);
     memcpy(&at, a, a->struct_size < sizeof at ? a->struct_size : sizeof at);
     at.struct_size = sizeof at;
-    if (!g->scope.training) at.dropout = 0;
+    if (!model_dropout(g, at.dropout)) at.dropout = 0;
     const int64_t qc = val(g, q)->shape.ne[1], kc = val(g, k)->shape.ne[1];
     if (!at.n_heads || !at.n_kv_heads || at.n_heads % at.n_kv_heads || qc % at.n_heads || kc % at.n_kv_heads ||
         qc / at.n_heads != kc / at.n_kv_heads)
@@ -354,7 +362,7 @@ static co_val b_row_gather(co_graph *g, co_val x, co_val rows)
                            val(g, x)->shape.ne[1], CO_REGION_WORK);
     return g->nodes[g->n_nodes - 1].out[0] = v;
 }
-static co_val b_dropout(co_graph *g, co_val x, float p)
+co_val graph_dropout(co_graph *g, co_val x, float p)
 {
     if (!usable(g, x, "dropout")) return 0;
     if (p == 0 || !g->scope.training) return x;
@@ -362,6 +370,7 @@ static co_val b_dropout(co_graph *g, co_val x, float p)
     const co_attr_dropout at = {p, 16 + g->next_stream++};
     return single(g, CO_OP_DROPOUT, x, &at, sizeof at);
 }
+static co_val b_dropout(co_graph *g, co_val x, float p) { return model_dropout(g, p) ? graph_dropout(g, x, p) : x; }
 static co_val b_add(co_graph *g, co_val a, co_val b) { return pair(g, CO_OP_ADD, a, b); }
 static co_val b_sub(co_graph *g, co_val a, co_val b) { return pair(g, CO_OP_SUB, a, b); }
 static co_val b_mul(co_graph *g, co_val a, co_val b) { return pair(g, CO_OP_MUL, a, b); }

@@ -19,6 +19,9 @@ int host_load_file(host *h, const char *path); /* one shared object by path: coa
 /* Opens every plugin found (of a kind: by index and file name), for listings and [model] arch = auto; a bad one is reported
  * to `bad` and passed over. CO_OK or CO_E_NOMEM. */
 int host_load_all(host *h, int kind_or_0, void (*bad)(void *ctx, const char *path, const char *why), void *ctx);
+/* The model plugin that serves config.json's model_type; the error names `config_path` and what the installed ones serve. */
+int host_model_for(host *h, const char *model_type, const char *config_path, void (*bad)(void *ctx, const char *path, const char *why),
+                   void *ctx, const co_feature **out);
 size_t host_count(const host *h);
 const co_feature *host_at(const host *h, size_t i); /* sorted by kind, then name */
 const char *host_path_of(const host *h, const co_feature *f); /* "(built in)" when static */

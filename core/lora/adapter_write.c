@@ -54,19 +54,51 @@ static int write_weights(const adapter_write_args *a, const char *tmp)
     return r;
 }
 
-/* Module names as PEFT takes them: the last part of each path, once. */
-static void put_targets(json_text *j, const lora *l)
+static int is_target(const lora *l, uint32_t unit, uint32_t index)
 {
     uint32_t n = 0;
     const lora_target *t = lora_targets(l, &n);
+    for (uint32_t i = 0; i < n; i++)
+        if (t[i].unit == unit && t[i].base == index) return 1;
+    return 0;
+}
+
+static const char *last_part(const char *module)
+{
+    const char *dot = strrchr(module, '.');
+    return dot ? dot + 1 : module;
+}
+
+/* Does "name" as a target also stand for a weight that has no adapter? GPT-2 calls two of a block's products c_proj. */
+static int ambiguous(const adapter_write_args *a, const char *name)
+{
+    const size_t n = strlen(name);
+    for (uint32_t unit = 0; unit < 3; unit++)
+        for (uint32_t i = 0; i < a->table->n_decls[unit]; i++) {
+            const co_param *d = &a->table->decls[unit][i];
+            const char *part = last_part(d->file_name), *at = part - 1 - n; /* "….name.weight" */
+            if (d->ndim != 2 || is_target(a->lora, unit, i) || strcmp(part, "weight") != 0 || at <= d->file_name) continue;
+            if (at[-1] == '.' && strncmp(at, name, n) == 0) return 1;
+        }
+    return 0;
+}
+
+/* A module as PEFT's target_modules names it: the last part of its path, or all that follows the layer if that says too little. */
+static const char *target_name(const adapter_write_args *a, const lora_target *t)
+{
+    const char *name = last_part(t->module), *layer = strstr(t->module, "{}.");
+    return layer && ambiguous(a, name) ? layer + 3 : name;
+}
+
+static void put_targets(json_text *j, const adapter_write_args *a)
+{
+    uint32_t n = 0;
+    const lora_target *t = lora_targets(a->lora, &n);
     const char *separator = "";
     for (uint32_t i = 0; i < n; i++) {
-        const char *dot = strrchr(t[i].module, '.'), *name = dot ? dot + 1 : t[i].module;
+        const char *name = target_name(a, &t[i]);
         int again = 0;
-        for (uint32_t k = 0; k < i && !again; k++) {
-            const char *d = strrchr(t[k].module, '.');
-            again = strcmp(d ? d + 1 : t[k].module, name) == 0;
-        }
+        for (uint32_t k = 0; k < i && !again; k++) again = strcmp(target_name(a, &t[k]), name) == 0;
         if (again) continue;
         json_text_printf(j, "%s\n    ", separator);
         json_text_string(j, name);
@@ -89,7 +121,7 @@ static int write_config(const adapter_write_args *a, const char *tmp)
     json_text_printf(&j, "  \"init_lora_weights\": true,\n  \"lora_alpha\": %.17g,\n  \"lora_dropout\": %.17g,\n", s->alpha, s->dropout);
     json_text_printf(&j, "  \"modules_to_save\": null,\n  \"peft_type\": \"LORA\",\n  \"r\": %lld,\n", (long long)s->rank);
     json_text_put(&j, "  \"target_modules\": [");
-    put_targets(&j, a->lora);
+    put_targets(&j, a);
     json_text_printf(&j, "\n  ],\n  \"task_type\": \"CAUSAL_LM\",\n  \"use_dora\": false,\n  \"use_rslora\": %s\n}\n", s->rslora ? "true" : "false");
     const int r = j.failed ? CO_E_NOMEM : export_file(tmp, ADAPTER_CONFIG, j.text, j.len);
     json_text_free(&j);

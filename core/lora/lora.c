@@ -63,7 +63,7 @@ static co_val adapted_linear(co_graph *g, co_val x, co_val w, co_val bias)
     const lora_target *t = target_of(l, g, w);
     if (!t) return y;
     const co_val a = op->param(g, g->scope.decls[t->a].local_name), b = op->param(g, g->scope.decls[t->b].local_name);
-    if (l->spec.dropout > 0) x = op->dropout(g, x, (float)l->spec.dropout);
+    if (l->spec.dropout > 0) x = graph_dropout(g, x, (float)l->spec.dropout);
     /* The factor goes onto the [T, rank] values in between: the smallest there are. */
     const co_val low = op->scale(g, op->linear(g, x, a, 0), (float)lora_scale(l));
     return op->add(g, y, op->linear(g, low, b, 0));

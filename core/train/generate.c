@@ -43,15 +43,8 @@ static int open_model(generator *g, const char *dir)
     const co_feature *f = NULL;
     void *opts = NULL;
     int r = hf_config_open(dir, &g->hf);
+    if (r == CO_OK) r = host_model_for(g->host, hf_config_model_type(g->hf), hf_config_path(g->hf), NULL, NULL, &f);
     if (r) return r;
-    r = host_load_all(g->host, CO_KIND_MODEL, NULL, NULL);
-    if (r) return r;
-    for (size_t i = 0; i < host_count(g->host) && !f; i++) {
-        const co_model_vt *vt = host_model(g->host, host_at(g->host, i));
-        for (const char *const *t = vt ? vt->model_types : NULL; t && *t; t++)
-            if (strcmp(*t, hf_config_model_type(g->hf)) == 0) f = host_at(g->host, i);
-    }
-    if (!f) return FAIL(CO_E_FORMAT, "%s: model_type \"%s\" is served by no installed model plugin", hf_config_path(g->hf), hf_config_model_type(g->hf));
     r = feature(g, CO_KIND_MODEL, f->name, &f, &opts);
     if (r == CO_OK) {
         g->model = host_model(g->host, f);

@@ -13,6 +13,7 @@ static const char *const bads[] = {"stop", "skip", NULL};
 static const char *const schedules[] = {"cosine", "linear", "constant", NULL};
 static const char *const dtypes[] = {"fp32", "bf16", "fp16", NULL};
 static const char *const resumes[] = {"auto", "always", "never", NULL};
+static const char *const dropouts[] = {"off", "config", NULL};
 static const char *const progresses[] = {"auto", "bar", "plain", "off", NULL};
 
 static const co_opt run_rows[] = {
@@ -30,6 +31,7 @@ static const co_opt model_rows[] = {
     ROW(model_opts, arch, "arch", CO_OPT_STR, "auto", 0, 0, NULL, "model plugin; auto: by config.json's model_type"),
     ROW(model_opts, init, "init", CO_OPT_ENUM, "pretrained", 0, 0, inits, "weights from the directory, or a random start"),
     ROW(model_opts, checkpointing, "checkpointing", CO_OPT_ENUM, "none", 0, 0, checkpointings, "block: keep block inputs only, run blocks again in the backward"),
+    ROW(model_opts, dropout, "dropout", CO_OPT_ENUM, "off", 0, 0, dropouts, "what config.json declares: left out, or applied in training ([lora] dropout is apart)"),
     ROW(model_opts, offload_activations, "offload_activations", CO_OPT_BOOL, "0", 0, 0, NULL, "block inputs wait in host memory"),
     ROW(model_opts, train, "train", CO_OPT_ENUM, "all", 0, 0, trains, "which parameters learn"), CO_OPT_END};
 static const co_opt tokenizer_rows[] = {

@@ -9,7 +9,7 @@ typedef struct run_opts {
     const char *output, *backend;
     int64_t seed, max_steps, epochs, stop_after;
 } run_opts;
-typedef struct model_opts { const char *path, *arch; int32_t init, checkpointing, offload_activations, train; } model_opts;
+typedef struct model_opts { const char *path, *arch; int32_t init, checkpointing, offload_activations, train, dropout, pad; } model_opts;
 typedef struct tokenizer_opts { const char *name, *path; } tokenizer_opts;
 typedef struct dataset_opts {
     const char *path, *format, *templ, *columns, *split;

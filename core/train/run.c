@@ -87,22 +87,8 @@ static void on_bad_plugin(void *ctx, const char *path, const char *why)
 /* arch = auto: the model plugin that serves config.json's model_type. */
 static int choose_model(run *r, const co_feature **out)
 {
-    const char *type = hf_config_model_type(r->hf);
-    char there[400] = "";
-    size_t at = 0;
     if (strcmp(r->o.model.arch, "auto") != 0) return host_feature(r->host, CO_KIND_MODEL, r->o.model.arch, out);
-    int s = host_load_all(r->host, CO_KIND_MODEL, on_bad_plugin, NULL);
-    if (s) return s;
-    for (size_t i = 0; i < host_count(r->host); i++) {
-        const co_feature *f = host_at(r->host, i);
-        const co_model_vt *vt = host_model(r->host, f);
-        for (const char *const *t = vt ? vt->model_types : NULL; t && *t; t++) {
-            if (strcmp(*t, type) == 0) return *out = f, CO_OK;
-            if (at < sizeof there) at += (size_t)snprintf(there + at, sizeof there - at, "%s%s", at ? ", " : "", *t);
-        }
-    }
-    return FAIL(CO_E_FORMAT, "%s: model_type \"%s\" is served by no installed model plugin; they serve: %s", hf_config_path(r->hf), type,
-                there[0] ? there : "nothing");
+    return host_model_for(r->host, hf_config_model_type(r->hf), hf_config_path(r->hf), on_bad_plugin, NULL, out);
 }
 
 static int freeze_all_but_embeddings(param_table *t)
@@ -190,8 +176,13 @@ static int open_engine(run *r)
         .comm_self = r->comm_self, .optim = r->optim, .optim_self = r->optim_self, .loss = r->loss, .loss_self = r->loss_self,
         .columns = columns, .n_columns = 2, .max_tokens = tokens > eval_tokens ? tokens : eval_tokens,
         .max_seqs = seqs > eval_seqs ? seqs : eval_seqs, .checkpoint_blocks = r->o.model.checkpointing,
-        .slots = r->answer_len > 0, .slot_len = r->answer_len, .pass_tokens = RUN_ANSWER_PASS, .pass_rows = 1};
-    return engine_open(&a, &r->engine);
+        .slots = r->answer_len > 0, .slot_len = r->answer_len, .pass_tokens = RUN_ANSWER_PASS, .pass_rows = 1,
+        .dropout = r->o.model.dropout};
+    const int s = engine_open(&a, &r->engine);
+    if (s == CO_OK && engine_dropout_off(r->engine) > 0)
+        log_line(CO_LOG_INFO, "run", "config.json declares dropout of up to %g; it is off ([model] dropout = config applies it)",
+                 engine_dropout_off(r->engine));
+    return s;
 }
 
 static int open_data(run *r)

@@ -19,12 +19,14 @@ import peft
 import safetensors.torch
 import torch
 import torch.nn.functional as F
-from transformers import AutoModelForCausalLM
+import transformers
 
+import make_models
 from make_llama import ADAMW, MAX_GRAD_NORM, STEPS, WEIGHT_DECAY, float64_everywhere
 
 HERE = pathlib.Path(__file__).parent
-CASES = {  # name: base directory, then peft's LoraConfig
+QUIET = 0.1  # standard deviation of A and B where 0.3 would make float32 itself miss the tolerances
+CASES = {  # name: base directory, peft's LoraConfig, perhaps the standard deviation of A and B
     "all_linear": ("llama/gqa_tied", dict(r=4, lora_alpha=8, target_modules="all-linear")),
     "two_names": ("llama/heads3_kv1", dict(r=3, lora_alpha=16, target_modules=["q_proj", "v_proj"])),
     "rslora": ("llama/mha_untied", dict(r=8, lora_alpha=4, target_modules=["o_proj", "down_proj"], use_rslora=True)),
@@ -35,22 +37,27 @@ CASES = {  # name: base directory, then peft's LoraConfig
     "bloom_qkv": ("bloom/heads4", dict(r=2, lora_alpha=8, target_modules=["query_key_value"], use_rslora=True)),
     "bloom_bias_all": ("bloom/heads5_bf16", dict(r=2, lora_alpha=2, target_modules=["query_key_value", "dense_4h_to_h"],
                                                  bias="all")),
+    "gpt2_all_linear": ("gpt2/heads3_untied", dict(r=3, lora_alpha=6, target_modules="all-linear", fan_in_fan_out=True), QUIET),
+    "gpt2_one_c_proj": ("gpt2/heads4", dict(r=2, lora_alpha=8, target_modules=["attn.c_attn", "mlp.c_proj"],
+                                            fan_in_fan_out=True), QUIET),
+    "gpt2_bias_lora_only": ("gpt2/heads7_bf16", dict(r=1, lora_alpha=2, target_modules=["c_attn", "c_fc"], bias="lora_only",
+                                                     fan_in_fan_out=True), QUIET),
     "rank_1": ("llama/bf16", dict(r=1, lora_alpha=1, target_modules=["k_proj"])),
 }
 
 
 def load(base, dtype=torch.float64):
-    return AutoModelForCausalLM.from_pretrained(base, dtype=dtype, attn_implementation="eager").train()
+    return make_models.load(base, dtype)
 
 
-def make_adapter(base, path, config, seed):
+def make_adapter(base, path, config, seed, std):
     """Saves an adapter with random A, B and, where they train, biases; the values are float32's."""
     rng = torch.Generator().manual_seed(seed)
     model = peft.get_peft_model(load(base, torch.float32), peft.LoraConfig(task_type="CAUSAL_LM", **config))
     with torch.no_grad():
         for name, p in sorted(model.named_parameters()):
             if p.requires_grad:
-                p.copy_(torch.randn(p.shape, generator=rng) * (0.3 if "lora" in name else 0.2))
+                p.copy_(torch.randn(p.shape, generator=rng) * (std if "lora" in name else 0.2))
     model.save_pretrained(path)
     for extra in path.glob("README.md"):
         extra.unlink()
@@ -108,11 +115,11 @@ def plain_name(name):
     return name.removeprefix("base_model.model.").replace(".default.", ".").replace(".base_layer.", ".")
 
 
-def make(name, base, config, out):
+def make(name, out, base, config, std=0.3):
     base, path, seed = HERE / base, out / name, zlib.crc32(name.encode())
     shutil.rmtree(path, ignore_errors=True)
     path.mkdir(parents=True)
-    trainable = make_adapter(base, path, config, seed)
+    trainable = make_adapter(base, path, config, seed, std)
     stored = safetensors.torch.load_file(base / "expect.safetensors")
     batch = stored["input_ids"].long(), stored["seq_start"].tolist(), stored["labels"].long()
     models = [opened(base, path) for _ in range(3)]
@@ -140,9 +147,10 @@ def main():
     parser.add_argument("--out", type=pathlib.Path, default=HERE / "lora")
     parser.add_argument("cases", nargs="*", metavar="case")
     args = parser.parse_args()
-    for name, (base, config) in CASES.items():
+    transformers.utils.logging.disable_progress_bar()
+    for name, settings in CASES.items():
         if not args.cases or name in args.cases:
-            make(name, base, config, args.out)
+            make(name, args.out, *settings)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ expect.json lists the stretches of biases whose gradient is exactly zero (a bias
 query), as "name first count" in the order that coati's parameters have: [out, in], q before k before v.
 """
 import argparse
-import inspect
 import json
 import pathlib
 import shutil
@@ -25,6 +24,7 @@ from make_llama import (ADAMW, LENGTHS, MAX_GRAD_NORM, STEPS, WEIGHT_DECAY, adam
                         float64_everywhere, logits_and_loss, logits_distance, random_batch, write_weights)
 
 LONG = [61, 1, 37]
+FULL = [64, 3]  # every position of the table
 LAYERS = 2
 DTYPES = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 
@@ -34,11 +34,19 @@ COMMON = {
                   attention_softmax_in_fp32=True, bias_dropout_fusion=True, bos_token_id=1, eos_token_id=2, hidden_dropout=0.0,
                   initializer_range=0.02, layer_norm_epsilon=1e-5, masked_softmax_fusion=True, n_inner=None, offset_alibi=100,
                   pretraining_tp=1, seq_length=2048, skip_bias_add=True, skip_bias_add_qkv=False, use_cache=True),
+    "gpt2": dict(activation_function="gelu_new", architectures=["GPT2LMHeadModel"], attn_pdrop=0.1, bos_token_id=1, embd_pdrop=0.1,
+                 eos_token_id=2, initializer_range=0.02, layer_norm_epsilon=1e-5, resid_pdrop=0.1, summary_activation=None,
+                 summary_first_dropout=0.1, summary_proj_to_labels=True, summary_type="cls_index", summary_use_proj=True,
+                 task_specific_params={"text-generation": {"do_sample": True, "max_length": 50}}),
 }
 
 
 def bloom(hidden, heads, vocab, **more):
     return dict(n_embed=hidden, n_layer=LAYERS, num_attention_heads=heads, vocab_size=vocab, **more)
+
+
+def gpt2(hidden, heads, vocab, **more):
+    return dict(n_embd=hidden, n_layer=LAYERS, n_head=heads, vocab_size=vocab, n_positions=64, n_ctx=64, **more)
 
 
 def case(name, sizes, lengths=LENGTHS, dtype="F32", shards=1, embed_std=0.3, bare=False, wrong=None):
@@ -57,8 +65,20 @@ CASES = [
     case("bloom/heads5_bf16", bloom(20, 5, 40), dtype="BF16", shards=2, bare=True),
     case("bloom/heads6_f16", bloom(12, 6, 39), dtype="F16"),
     case("bloom/eps", bloom(12, 2, 36, layer_norm_epsilon=1e-3), embed_std=0.05, wrong=dict(layer_norm_epsilon=1e-5)),
+    case("gpt2/heads4", gpt2(16, 4, 48), lengths=FULL, bare=True),
+    case("gpt2/heads3_untied", gpt2(12, 3, 41, tie_word_embeddings=False, n_inner=29)),
+    case("gpt2/heads7_bf16", gpt2(14, 7, 37), dtype="BF16"),
+    case("gpt2/heads1_f16", gpt2(9, 1, 38), dtype="F16", shards=2, bare=True),
+    case("gpt2/gelu", gpt2(12, 2, 36, activation_function="gelu"), wrong=dict(activation_function="gelu_new")),
+    case("gpt2/relu", gpt2(10, 5, 33, activation_function="relu"), wrong=dict(activation_function="gelu_new")),
+    case("gpt2/by_layer", gpt2(12, 2, 36, scale_attn_by_inverse_layer_idx=True, reorder_and_upcast_attn=True),
+         wrong=dict(scale_attn_by_inverse_layer_idx=False)),
+    case("gpt2/unscaled", gpt2(12, 2, 36, scale_attn_weights=False), wrong=dict(scale_attn_weights=True)),
+    case("gpt2/eps", gpt2(12, 2, 35, layer_norm_epsilon=1e-3), embed_std=0.05, wrong=dict(layer_norm_epsilon=1e-5)),
 ]
-PREFIX = {"bloom": "transformer."}
+PREFIX = {"bloom": "transformer.", "gpt2": "transformer."}
+# Dropout that configs declare, which coati leaves out unless it is asked for; and a way to keep precision that float64 needs not.
+OFF = dict(attn_pdrop=0.0, embd_pdrop=0.0, resid_pdrop=0.0, reorder_and_upcast_attn=False)
 
 
 def key_rows(family, name, shape):
@@ -104,7 +124,7 @@ def random_weights(c, model, rng):
 
 def load(path, dtype, **changes):
     config = AutoConfig.from_pretrained(path)
-    for key, value in changes.items():
+    for key, value in (changes | {k: v for k, v in OFF.items() if hasattr(config, k)}).items():
         setattr(config, key, value)
     return AutoModelForCausalLM.from_pretrained(path, config=config, dtype=dtype, attn_implementation="eager").train()
 
@@ -135,8 +155,8 @@ def write_config(path, c):
     config = dict(COMMON[c["family"]], model_type=c["family"], **{
         "dtype" if c["dtype"] == "BF16" else "torch_dtype": str(DTYPES[c["dtype"]]).removeprefix("torch.")})
     config.update(c["sizes"])
-    known = inspect.signature(type(AutoConfig.for_model(c["family"]))).parameters
-    strange = [k for k in c["sizes"] if k not in known and k not in ("n_embed", "num_attention_heads", "rope_theta")]
+    known = set(AutoConfig.for_model(c["family"]).to_dict())
+    strange = [k for k in c["sizes"] if k not in known and k not in ("n_embed", "num_attention_heads", "n_ctx", "rope_theta")]
     assert not strange, f"{c['name']}: transformers does not know {strange}"
     (path / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
 

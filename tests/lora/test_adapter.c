@@ -3,6 +3,7 @@
 #include "core/lora/adapter_impl.h"
 #include "core/lora/merge.h"
 #include "models/golden.h"
+#include <ctype.h>
 #include <unistd.h>
 
 static const char *const root = COATI_SOURCE_DIR "/tests/golden";
@@ -74,6 +75,28 @@ static void check_tensors(const char *dir, const char *other)
     mem_free(b);
 }
 
+/* target_modules, as PEFT matches names, stand for the adapted products and for no other. */
+static void check_targets(const fixture *f, const char *dir)
+{
+    char *path = mem_printf("%s/" ADAPTER_CONFIG, dir), *text = NULL, names[400] = "";
+    size_t len, at = 0;
+    CHECK(fs_read_all(path, &text, &len, 1 << 20) == CO_OK);
+    const char *p = text ? strstr(text, "\"target_modules\": [") : NULL, *end = p ? strchr(p, ']') : NULL;
+    CHECK(p && end);
+    for (p = p ? strchr(p, '[') : NULL; p && p < end && at < sizeof names - 1; p++)
+        if (*p == ',' || *p == '.' || *p == '_' || isalnum((unsigned char)*p)) names[at++] = *p;
+    const lora_spec spec = {.rank = 1, .alpha = 1, .targets = names};
+    lora *l = NULL;
+    uint32_t n = 0, m = 0;
+    CHECK_MSG(lora_open(host_services(f->host), f->model, f->model_self, &spec, &l) == CO_OK, "%s", error_message());
+    const lora_target *want = lora_targets(f->lora, &n), *got = l ? lora_targets(l, &m) : NULL;
+    CHECK_MSG(n == m, "%s: %u targets from \"%s\", %u adapted", dir, m, names, n);
+    for (uint32_t i = 0; i < n && i < m; i++) CHECK_STR(got[i].module, want[i].module);
+    lora_close(l);
+    mem_free(text);
+    mem_free(path);
+}
+
 /* Written, and read again: the same logits to the bit. */
 static void test_round_trip(const char *from, const char *base)
 {
@@ -84,6 +107,7 @@ static void test_round_trip(const char *from, const char *base)
         CHECK_MSG(write_from(&f, to) == CO_OK, "%s", error_message());
         CHECK_MSG(write_from(&f, to) == CO_OK, "over its own: %s", error_message());
         check_tensors(from, to);
+        check_targets(&f, to);
         float *a = logits_of(&f, &n);
         if (open_with(&g, base, to, 0, 0) == CO_OK) {
             float *b = logits_of(&g, &n);

@@ -87,7 +87,8 @@ static int open_all(const fixture_args *a, fixture *f)
     OPEN(CO_KIND_STRATEGY, strategy, host_strategy, "naive", (char *)NULL);
     f->strategy_opts = opts;
     if ((r = hf_config_open(a->dir, &f->config))) return r;
-    OPEN(CO_KIND_MODEL, model, host_model, hf_config_model_type(f->config), (char *)NULL);
+    if ((r = host_model_for(f->host, hf_config_model_type(f->config), hf_config_path(f->config), NULL, NULL, &feature))) return r;
+    OPEN(CO_KIND_MODEL, model, host_model, feature->name, (char *)NULL);
     if ((r = f->model->open(h, opts, hf_config_meta(f->config), &f->model_self))) return r;
     mem_free(opts);
     if ((r = st_open_dir(a->dir, &f->weights))) return r;
@@ -100,7 +101,7 @@ static int open_all(const fixture_args *a, fixture *f)
         .comm = f->comm, .comm_self = f->comm_self, .optim = f->optim, .optim_self = f->optim_self, .loss = f->loss,
         .loss_self = f->loss_self, .columns = columns, .n_columns = 2, .max_tokens = a->max_tokens,
         .max_seqs = a->max_seqs, .slots = a->slots, .slot_len = a->slot_len, .pass_tokens = a->pass_tokens,
-        .pass_rows = a->pass_rows, .checkpoint_blocks = a->checkpoint_blocks,
+        .pass_rows = a->pass_rows, .checkpoint_blocks = a->checkpoint_blocks, .dropout = a->dropout,
     };
     if ((r = engine_open(&e, &f->engine))) return r;
     if ((r = engine_allocate(f->engine))) return r;

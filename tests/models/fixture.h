@@ -35,6 +35,7 @@ typedef struct fixture_args {
     int sum_fp32;                                     /* gradients in fp32 whatever dtype is */
     const char *adapter;                              /* NULL, or a directory in PEFT's layout */
     double lora_dropout;
+    int dropout;                                      /* what the model itself declares, in training */
 } fixture_args;
 
 /* Prints the error and returns it; everything opened so far is closed by fixture_close. */

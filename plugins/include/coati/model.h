@@ -63,7 +63,8 @@ typedef struct co_model_vt {
     /* [main] Calls add() once per parameter, in file order. Pointers need to live until close(). */
     int (*params)(void *self, void *sink, int (*add)(void *sink, const co_param *p));
     /* [main] Describes one unit. Runs once per (unit, block kind, mode), never per step.
-     * Result: hidden states [T, d]. */
+     * Result: hidden states [T, d]; of the final unit, as wide as lm_head. Dropout is declared as the model was pretrained,
+     * with op->dropout and co_attn.dropout: the host applies it in training, and only if [model] dropout = config. */
     co_val (*build)(void *self, co_unit unit, uint32_t block_kind, const co_graph_ops *op, co_graph *g,
                     const co_unit_in *in);
     uint32_t (*block_kind)(void *self, uint32_t layer);   /* optional; absent: all blocks alike */
