@@ -129,6 +129,11 @@ int main(void)
     test_merge("bloom_all_linear", "bloom/heads3_untied");
     test_merge("bloom_bias_all", "bloom/heads5_bf16");
     test_merge("bloom_qkv", "bloom/heads4");
+    test_merge("gpt2_all_linear", "gpt2/heads3_untied");
+    test_merge("gpt2_one_c_proj", "gpt2/heads4");
+    test_merge("gpt2_bias_lora_only", "gpt2/heads7_bf16");
+    test_copy("bloom/heads7", "");
+    test_copy("gpt2/heads4", "--max-shard-size 8KB");
     test_copy("llama/gqa_tied", "");
     test_copy("llama/gqa_tied", "--max-shard-size 5KB");
     test_copy("llama/sharded", "--max-shard-size 1GB");
