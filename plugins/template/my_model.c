@@ -7,7 +7,7 @@
 /* ---- options: section [model] of an INI file, next to the host's own keys ------------------------------------------------- */
 typedef struct my_opts { double dropout; } my_opts;
 static const co_opt opts[] = {
-    {"dropout", CO_OPT_FLOAT, offsetof(my_opts, dropout), 0, "0", 0, 0.9, NULL, "share of a block's outputs dropped in training"},
+    {"mlp_dropout", CO_OPT_FLOAT, offsetof(my_opts, dropout), 0, "0", 0, 0.9, NULL, "share of the MLP's outputs dropped in training"},
     CO_OPT_END};
 
 /* ---- one instance: everything lives here, nothing in globals, so that several models can be open at once ------------------ */
