@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
 """Opens a model directory with transformers and prints or compares logits.
 
-Usage: check_model_dir.py DIR [--ids 1,2,3] [--logits FILE] [--other DIR] [--tolerance T]
+Usage: check_model_dir.py DIR [--ids 1,2,3] [--logits FILE] [--generated FILE] [--other DIR] [--tolerance T]
 
 FILE is {"ids": [...], "logits": [[...], ...]}: one row of logits for each id, or for the last ids only. Without a file,
 the logits of --ids are printed in that form. --other compares two directories, weights and logits both. The distance is
-max |a - b| / max |b|. Exit status: 0 within the tolerance, 1 not, 2 the directory does not open.
+max |a - b| / max |b|. --generated takes lines of `coati-generate --json --prompt ""` (BOS alone, greedy): the log-probability
+of each id must be transformers', and no other id may be more probable there. Exit status: 0 within the tolerance, 1 not, 2 the directory does not open.
 """
 import argparse
 import json
@@ -39,17 +40,36 @@ def distance(a, b):
     return ((a - b).abs().max() / b.abs().max()).item()
 
 
+def check_generated(model, path, tolerance):
+    """Log-probabilities, and that greedy decoding would have taken each id; BOS is the model's."""
+    worst, ids = 0.0, 0
+    for line in open(path):
+        g = json.loads(line)
+        assert g["prompt"] == "", "made with --prompt \"\""
+        row = logits_of(model, [model.config.bos_token_id] + g["ids"]).log_softmax(-1)
+        given = torch.tensor(g["logprobs"], dtype=torch.float64)
+        expected = row[:-1].gather(1, torch.tensor(g["ids"])[:, None])[:, 0]
+        behind = row[:-1].max(-1).values - expected
+        worst = max(worst, (given - expected).abs().max().item(), behind.max().item())
+        ids += len(g["ids"])
+    print(json.dumps({"ids": ids, "distance": worst, "tolerance": tolerance}))
+    return not (ids and worst <= tolerance)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("dir")
     parser.add_argument("--ids", type=lambda s: [int(x) for x in s.split(",")], default=[1])
     parser.add_argument("--logits", metavar="FILE")
+    parser.add_argument("--generated", metavar="FILE")
     parser.add_argument("--other", metavar="DIR")
     parser.add_argument("--tolerance", type=float, default=1e-5)
     args = parser.parse_args()
     logging.disable_progress_bar()
 
     model = open_model(args.dir)
+    if args.generated:
+        return check_generated(model, args.generated, args.tolerance)
     if args.other:
         other = open_model(args.other)
         ours, theirs = model.state_dict(), other.state_dict()
