@@ -390,7 +390,7 @@ static int naive_bytes(void *self, co_strategy_bytes *out)
 }
 
 static const co_strategy_vt naive_vt = {
-    .struct_size = sizeof naive_vt, .open = naive_open, .close = naive_close, .begin = naive_begin, .end = naive_end,
+    .struct_size = sizeof naive_vt, .flags = CO_STRATEGY_STILL, .open = naive_open, .close = naive_close, .begin = naive_begin, .end = naive_end,
     .acquire = naive_acquire, .release = naive_release, .grads_ready = naive_grads_ready, .step = naive_step,
     .stats = naive_stats, .owned = naive_owned, .read = naive_read, .write = naive_write, .gather = naive_gather,
     .bytes = naive_bytes};

@@ -145,7 +145,7 @@ static int record_mode(engine *e, engine_mode mode)
     return CO_OK;
 }
 
-/* ---- sizes -------------------------------------------------------------------------------------------------- */
+/* ---- batches and the order of units -------------------------------------------------------------------------------------------------- */
 static int lay_out_batch(engine *e, engine_mode mode)
 {
     engine_layout *l = &e->layout[mode];
@@ -167,6 +167,16 @@ static int lay_out_batch(engine *e, engine_mode mode)
         l->columns[i].offset = l->bytes;
         l->bytes += engine_align((size_t)n * 4);
     }
+    if (e->async) {
+        const struct { size_t *at, bytes; } more[] = {
+            {&l->live_at, e->n_units * sizeof(co_live)}, {&l->start_at, (size_t)(s.max_seqs + 1) * sizeof(int32_t)},
+            {&l->key_at, (size_t)s.max_seqs * sizeof(uint64_t)}, {&l->slot_at, (size_t)s.max_seqs * sizeof(int32_t)},
+            {&l->past_at, (size_t)s.max_seqs * sizeof(int32_t)}};
+        for (size_t i = 0; i < sizeof more / sizeof *more; i++) {
+            *more[i].at = l->bytes;
+            l->bytes += engine_align(more[i].bytes);
+        }
+    }
     if (l->bytes > e->memory.batch) e->memory.batch = l->bytes;
     return CO_OK;
 }
@@ -184,86 +194,6 @@ static int schedule(engine *e, engine_mode mode)
     }
     e->schedules[mode] = (co_schedule){sizeof(co_schedule), (uint32_t)mode, n, a};
     return CO_OK;
-}
-
-static int open_strategy(engine *e, int plan_only)
-{
-    const param_table *t = e->a.params;
-    co_schedule list[MODE_COUNT];
-    uint32_t n = 0;
-    for (int m = 0; m < MODE_COUNT; m++)
-        if (e->has_mode[m]) list[n++] = e->schedules[m];
-    const co_strategy_args a = {
-        .struct_size = sizeof a, .host = e->a.host, .opts = e->a.strategy_opts,
-        .backend = e->a.backend, .backend_self = e->a.backend_self, .cpu = e->a.backend, .cpu_self = e->a.backend_self,
-        .comm = e->a.comm, .comm_self = e->a.comm_self,
-        .optim = e->has_mode[MODE_TRAIN] ? e->a.optim : NULL, .optim_self = e->a.optim_self,
-        .n_units = t->n_units, .n_params = t->n_params, .n_schedules = n, .params = t->slots, .schedules = list,
-        .plan_only = plan_only, .rule = e->has_mode[MODE_TRAIN] ? &e->rule : NULL, .state = plan_only ? NULL : e->state,
-    };
-    int r = e->a.strategy->open(&a, &e->strategy);
-    if (r) {
-        e->strategy = NULL;
-        return r;
-    }
-    e->strategy_live = !plan_only;
-    co_strategy_bytes b = {.struct_size = sizeof b};
-    r = e->a.strategy->bytes(e->strategy, &b);
-    if (r) return r;
-    e->memory.params = b.params;
-    e->memory.grads = b.grads;
-    e->memory.master = b.master;
-    e->memory.optimizer = b.optimizer;
-    e->memory.strategy_other = b.other;
-    return CO_OK;
-}
-
-static void size_hidden(engine *e)
-{
-    const size_t row = (size_t)e->d_model * co_dtype_bytes(e->a.params->dtype);
-    size_t hidden = 0;
-    if (e->has_mode[MODE_EVAL]) {
-        e->hidden_train = engine_align((size_t)e->a.max_tokens * row);
-        hidden = e->hidden_train * (e->has_mode[MODE_TRAIN] ? e->n_layers + 3 : 2); /* each unit's output, 2 gradients */
-    }
-    if (e->has_mode[MODE_CACHED]) {
-        e->hidden_cached = engine_align((size_t)e->a.pass_tokens * row);
-        if (2 * e->hidden_cached > hidden) hidden = 2 * e->hidden_cached;
-    }
-    e->memory.hidden = hidden;
-}
-
-static void size_buffers(engine *e)
-{
-    engine_memory *m = &e->memory;
-    size_hidden(e);
-    for (uint32_t u = 0; u < e->n_units; u++) {
-        if (e->has_mode[MODE_TRAIN]) {
-            const size_t s = e->units[MODE_TRAIN][e->kind_of[u]].plans.saved_bytes;
-            const int again = e->a.checkpoint_blocks && e->kind_of[u] >= KIND_BLOCK;
-            e->saved_at[u] = again ? 0 : m->saved;
-            if (!again) m->saved += s;
-        }
-        if (e->has_mode[MODE_CACHED]) {
-            e->cache_at[u] = m->cache;
-            m->cache += e->units[MODE_CACHED][e->kind_of[u]].cache_bytes;
-        }
-    }
-    if (e->has_mode[MODE_TRAIN] && e->a.checkpoint_blocks) { /* one slot for the block that is run again */
-        size_t slot = 0;
-        for (uint32_t k = KIND_BLOCK; k < e->n_kinds; k++)
-            if (e->units[MODE_TRAIN][k].plans.saved_bytes > slot) slot = e->units[MODE_TRAIN][k].plans.saved_bytes;
-        for (uint32_t u = 0; u < e->n_units; u++)
-            if (e->kind_of[u] >= KIND_BLOCK) e->saved_at[u] = m->saved;
-        m->saved += slot;
-    }
-    if (e->has_mode[MODE_EVAL]) m->out = (size_t)OUT_SLOT * (e->n_metrics + 1);
-    const size_t logits = (size_t)(e->a.pass_rows * e->n_vocab) * sizeof(float);
-    if (e->has_mode[MODE_CACHED] && logits > m->out) m->out = engine_align(logits);
-    e->state_at = m->out;
-    if (e->has_mode[MODE_TRAIN]) m->out += engine_align(sizeof(co_step_state));
-    m->total = m->params + m->grads + m->optimizer + m->master + m->strategy_other + m->saved + m->hidden + m->work +
-               m->batch + m->cache + m->out;
 }
 
 int engine_open(const engine_args *a, engine **out)
@@ -284,6 +214,11 @@ int engine_open(const engine_args *a, engine **out)
     e->has_mode[MODE_TRAIN] = e->has_mode[MODE_EVAL] && a->optim;
     e->has_mode[MODE_CACHED] = a->slots > 0;
     e->rule = (co_step_rule){.struct_size = sizeof e->rule};
+    e->async = (a->backend->flags & CO_BACKEND_ASYNC) != 0;
+    if (2 + a->n_columns > ENGINE_MAX_COLUMNS) {
+        mem_free(e);
+        return FAIL(CO_E_INVALID, "a batch of %u columns; %d are possible", 2 + a->n_columns, ENGINE_MAX_COLUMNS);
+    }
     if (!e->arena) r = CO_E_NOMEM;
     if (r == CO_OK) {
         const size_t n = e->n_units;
@@ -308,77 +243,9 @@ int engine_open(const engine_args *a, engine **out)
     }
     for (int m = 0; m < MODE_COUNT && r == CO_OK; m++)
         if (e->has_mode[m]) r = schedule(e, m);
-    if (r == CO_OK) r = open_strategy(e, 1);
-    if (r == CO_OK) size_buffers(e);
+    if (r == CO_OK) r = engine_open_strategy(e, 1);
+    if (r == CO_OK) engine_size_buffers(e);
     if (r) engine_close(e);
     else *out = e;
     return r;
 }
-
-/* ---- taking the memory ---------------------------------------------------------------------------------------- */
-static int take(engine *e, size_t bytes, char **out)
-{
-    if (bytes == 0) return CO_OK;
-    void *p = NULL;
-    int r = e->a.backend->alloc(e->a.backend_self, CO_MEM_DEVICE, bytes, &p);
-    if (r) return r;
-    *out = p;
-    e->allocated += bytes;
-    return CO_OK;
-}
-
-int engine_allocate(engine *e)
-{
-    const engine_memory *m = &e->memory;
-    const struct { size_t bytes; char **to; } list[] = {
-        {m->saved, &e->saved}, {m->hidden, &e->hidden}, {m->work, &e->work}, {m->batch, &e->batch},
-        {m->cache, &e->cache}, {m->out, &e->out},
-    };
-    int r = CO_OK;
-    e->a.strategy->close(e->strategy);
-    e->strategy = NULL;
-    for (size_t i = 0; i < sizeof list / sizeof *list && r == CO_OK; i++) r = take(e, list[i].bytes, list[i].to);
-    if (r == CO_OK && e->has_mode[MODE_TRAIN]) {
-        const co_step_state start = {.loss_scale = 1};
-        e->state = (co_step_state *)(void *)(e->out + e->state_at);
-        r = e->a.backend->copy(e->a.backend_self, e->state, &start, sizeof start, NULL);
-    }
-    if (r == CO_OK) r = open_strategy(e, 0);
-    if (r == CO_OK) e->allocated += m->params + m->grads + m->optimizer + m->master + m->strategy_other;
-    if (r == CO_OK && e->has_mode[MODE_CACHED]) {
-        e->positions = mem_calloc((size_t)e->a.pass_tokens, sizeof *e->positions);
-        e->logits = mem_calloc((size_t)(e->a.pass_rows * e->n_vocab), sizeof *e->logits);
-        if (!e->positions || !e->logits) r = CO_E_NOMEM;
-    }
-    for (int mode = 0; mode < MODE_COUNT; mode++)
-        for (uint32_t k = 0; k < e->n_kinds && r == CO_OK && e->units[mode]; k++) {
-            engine_unit *u = &e->units[mode][k];
-            if (u->plans.forward.n_steps) r = e->a.backend->prepare(e->a.backend_self, &u->plans.forward, &u->forward);
-            if (r == CO_OK && u->plans.backward.n_steps)
-                r = e->a.backend->prepare(e->a.backend_self, &u->plans.backward, &u->backward);
-        }
-    return r;
-}
-
-void engine_close(engine *e)
-{
-    if (!e) return;
-    const co_backend_vt *be = e->a.backend;
-    for (int mode = 0; mode < MODE_COUNT; mode++)
-        for (uint32_t k = 0; k < e->n_kinds && e->units[mode]; k++) {
-            if (e->units[mode][k].forward) be->discard(e->a.backend_self, e->units[mode][k].forward);
-            if (e->units[mode][k].backward) be->discard(e->a.backend_self, e->units[mode][k].backward);
-        }
-    char *const list[] = {e->saved, e->hidden, e->work, e->batch, e->cache, e->out};
-    for (size_t i = 0; i < sizeof list / sizeof *list; i++)
-        if (list[i]) be->free(e->a.backend_self, CO_MEM_DEVICE, list[i]);
-    if (e->strategy) e->a.strategy->close(e->strategy);
-    mem_free(e->positions);
-    mem_free(e->logits);
-    arena_free(e->arena);
-    mem_free(e);
-}
-
-void engine_bytes(const engine *e, engine_memory *out) { *out = e->memory; }
-double engine_dropout_off(const engine *e) { return e->dropout_off; }
-size_t engine_allocated(const engine *e) { return e->allocated; }

@@ -4,8 +4,10 @@
  *   engine_open      records every unit, derives backwards, plans memory; allocates nothing on the backend
  *   engine_bytes     what it will take, to the byte (--plan)
  *   engine_allocate  takes it
- *   engine_micro_step … engine_step
- * [main] throughout. */
+ *   engine_micro_step … engine_step … engine_collect
+ *
+ * On an async backend (CO_BACKEND_ASYNC) micro-steps and steps queue and return; nothing in them waits for the device.
+ * What a step came to is collected when it is there, best after the next step was queued. [main] throughout. */
 #ifndef CORE_GRAPH_ENGINE_H
 #define CORE_GRAPH_ENGINE_H
 #include <coati/coati.h>
@@ -44,6 +46,7 @@ typedef struct engine_args {
     int64_t slots, slot_len, pass_tokens, pass_rows;
     int32_t dropout;           /* 1: apply what the model declares, in training; 0: none of it */
     int32_t checkpoint_blocks; /* keep block inputs only, run blocks again in the backward */
+    int32_t no_graphs;         /* never capture passes */
 } engine_args;
 
 typedef struct engine_memory { /* bytes */
@@ -53,6 +56,7 @@ typedef struct engine_memory { /* bytes */
     size_t work; /* the largest plan's temporaries, kernels' scratch included */
     size_t batch, cache, out;
     size_t total;
+    size_t pinned; /* host memory that copies to and from an async backend go through; not part of total */
 } engine_memory;
 
 int engine_open(const engine_args *a, engine **out);
@@ -83,10 +87,16 @@ typedef struct engine_result {
     double metric[ENGINE_MAX_METRICS];
 } engine_result;
 
-/* Forward and backward. inv_denom: 1/D of the whole step; weight: factor on the loss. */
+/* Forward and backward. inv_denom: 1/D of the whole step; weight: factor on the loss. With `out` (may be NULL) it waits
+ * for this micro-step's own numbers. */
 int engine_micro_step(engine *e, const engine_batch *b, double inv_denom, double weight, int64_t step,
                       int last_micro_step, engine_result *out);
+/* Clips and updates. With `out` (may be NULL) it waits, as engine_collect does. */
 int engine_step(engine *e, int64_t step, double lr, double max_norm, co_step_stats *out);
+/* Waits until the backend is past a step, one of the last two, and says what came of it: loss and metrics are sums over
+ * its micro-steps. CO_E_STATE: loss or gradient were not finite and nothing was updated from there on. */
+int engine_collect(engine *e, int64_t step, engine_result *out, co_step_stats *stats);
+int engine_is_async(const engine *e);
 int engine_evaluate(engine *e, const engine_batch *b, double inv_denom, engine_result *out);
 
 /* One generation pass over sequences that continue in their cache slots: sequence i adds the tokens

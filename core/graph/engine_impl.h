@@ -16,8 +16,23 @@ typedef struct engine_unit { /* one kind of unit in one mode */
 typedef struct engine_layout { /* one mode's batch, in CO_REGION_BATCH */
     gcolumn *columns; /* token_ids, positions, then the rest */
     uint32_t n_columns;
+    /* Async backends only, after the columns: a co_live a unit and the arrays they point to. */
+    size_t live_at, start_at, key_at, slot_at, past_at;
     size_t bytes;
 } engine_layout;
+
+/* A batch on its way to an async backend: pinned staging, a block on the device, and the events that order both. */
+typedef struct engine_lane {
+    char *staging, *incoming;
+    co_event copied, consumed;
+} engine_lane;
+
+#define ENGINE_GRAPHS 48
+typedef struct engine_key { /* what a captured pass depends on */
+    uint32_t mode, first, last; /* first, last: micro-step of its step */
+    int32_t tokens, seqs, gathered;
+} engine_key;
+typedef struct engine_graph { engine_key key; void *graph; int seen; } engine_graph;
 
 struct engine {
     engine_args a;
@@ -38,17 +53,53 @@ struct engine {
     void *strategy;
     int strategy_live; /* opened for real, not to be asked for its sizes only */
     char *saved, *hidden, *work, *batch, *cache, *out;
-    size_t state_at;      /* within out */
-    co_step_state *state; /* on the backend */
+    int async; /* CO_BACKEND_ASYNC */
+    engine_lane lanes[2];
+    co_stream copies;
+    int64_t uploads;
+    /* The step's sums, on the backend within `out`: loss and metrics in fp64, OUT_SLOT/4 apart like their fp32 values. */
+    size_t state_at, sums_at, wide_at, results_at;
+    int64_t n_sums;
+    co_step_state *state;
+    double *sums;
+    char *results; /* the host's copies of state and sums, of two steps in turns; pinned where the backend is async */
+    co_event done[2];
+    int64_t step_of[2];
     co_step_rule rule;
     double dropout_off;
+    engine_graph *graphs; /* [ENGINE_GRAPHS], NULL: nothing is captured */
+    uint32_t n_graphs;
+    int replaying; /* strategies are called, no plan is run: a graph does */
     int narrow_grads;     /* some gradient is 16 bits wide: one micro-step a step */
     int64_t micro_steps;  /* since the last step */
     int32_t *positions; /* host, for generation passes */
     float *logits;      /* host copy */
 };
 
+#define ENGINE_MAX_COLUMNS 32
 #define OUT_SLOT 256 /* bytes between the loss and the metrics in CO_REGION_OUT */
+
+/* engine_memory.c */
+int engine_open_strategy(engine *e, int plan_only);
+void engine_size_buffers(engine *e);
+
+/* engine_batch.c: puts a batch where the backend's kernels read it. columns: as in the mode's layout. */
+int engine_upload(engine *e, engine_mode mode, const void *const *columns, co_live *live);
+int32_t engine_class(const engine *e, int64_t n, int64_t capacity);
+size_t engine_lane_bytes(const engine *e); /* of one staging buffer or incoming block; 0: not async */
+int engine_open_lanes(engine *e);
+void engine_close_lanes(engine *e);
+
+/* engine_graph.c: runs queue(e, ctx), or what it queued when `key` was captured. */
+int engine_replay(engine *e, const engine_key *key, int (*queue)(engine *e, void *ctx), void *ctx);
+int engine_open_graphs(engine *e);
+void engine_close_graphs(engine *e);
+
+/* engine_results.c */
+size_t engine_results_bytes(const engine *e);
+int engine_sum_results(engine *e, int first); /* adds the micro-step's loss and metrics to the step's */
+int engine_send_results(engine *e, int64_t step);
+int engine_read_out(engine *e, engine_result *out); /* waits; the loss and metrics of the last pass */
 
 static inline size_t engine_align(size_t n) { return (n + 255) & ~(size_t)255; }
 #endif

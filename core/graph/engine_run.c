@@ -13,26 +13,19 @@ static int check_ids(const engine *e, const int32_t *ids, int32_t n)
     return CO_OK;
 }
 
-static int upload(engine *e, engine_mode mode, uint32_t column, const void *from, size_t n)
-{
-    if (n == 0) return CO_OK;
-    const gcolumn *c = &e->layout[mode].columns[column];
-    return e->a.backend->copy(e->a.backend_self, e->batch + c->offset, from, n * 4, NULL);
-}
-
-static int upload_batch(engine *e, engine_mode mode, const engine_batch *b)
+static int check_batch(const engine *e, const engine_batch *b)
 {
     if (b->n_tokens < 0 || b->n_tokens > e->a.max_tokens || b->n_seqs > e->a.max_seqs)
         return FAIL(CO_E_INVALID, "a batch of %d tokens in %d sequences; planned for %lld in %lld", b->n_tokens,
                     b->n_seqs, (long long)e->a.max_tokens, (long long)e->a.max_seqs);
-    int r = check_ids(e, b->ids, b->n_tokens);
-    if (r == CO_OK) r = upload(e, mode, 0, b->ids, (size_t)b->n_tokens);
-    if (r == CO_OK) r = upload(e, mode, 1, b->positions, (size_t)b->n_tokens);
-    for (uint32_t i = 0; i < e->a.n_columns && r == CO_OK; i++) {
-        const int tokens = e->a.columns[i].rows == CO_ROWS_TOKENS;
-        r = upload(e, mode, 2 + i, b->columns[i], (size_t)(tokens ? b->n_tokens : b->n_seqs));
-    }
-    return r;
+    return check_ids(e, b->ids, b->n_tokens);
+}
+
+static int upload_batch(engine *e, engine_mode mode, const engine_batch *b, co_live *live)
+{
+    const void *columns[ENGINE_MAX_COLUMNS] = {b->ids, b->positions};
+    for (uint32_t i = 0; i < e->a.n_columns; i++) columns[2 + i] = b->columns[i];
+    return engine_upload(e, mode, columns, live);
 }
 
 /* Hidden-state buffer i of the mode: the output of unit i when training, two taken in turns otherwise. */
@@ -54,12 +47,14 @@ static void bind(engine *e, engine_mode mode, uint32_t unit, co_live *live, co_b
     if (unit > 0) b->base[CO_REGION_X] = hidden_at(e, mode, unit - 1);
     if (unit + 1 < e->n_units) b->base[CO_REGION_Y] = hidden_at(e, mode, unit);
     live->unit = unit;
-    b->host_live = b->dev_live = live;
+    b->host_live = live;
+    b->dev_live = e->async ? (const co_live *)(const void *)(e->batch + e->layout[mode].live_at) + unit : live;
 }
 
 /* The kernels' scratch begins where the plan's own work ends. */
 static int run_plan(engine *e, const co_plan *p, void *compiled, co_binding *b)
 {
+    if (e->replaying) return CO_OK;
     b->base[CO_REGION_SCRATCH] = e->work + p->region_bytes[CO_REGION_WORK];
     return e->a.backend->run(e->a.backend_self, compiled, b, NULL);
 }
@@ -110,70 +105,77 @@ static int run_backward(engine *e, uint32_t unit, co_live *live, int last_micro_
     return r;
 }
 
-static int read_results(engine *e, engine_result *out)
-{
-    float v = 0;
-    memset(out, 0, sizeof *out);
-    int r = e->a.backend->stream_sync(e->a.backend_self, NULL);
-    if (r == CO_OK) r = e->a.backend->copy(e->a.backend_self, &v, e->out, sizeof v, NULL);
-    out->loss = v;
-    out->n_metrics = e->n_metrics;
-    for (uint32_t i = 0; i < e->n_metrics && r == CO_OK; i++) {
-        r = e->a.backend->copy(e->a.backend_self, &v, e->out + (size_t)OUT_SLOT * (i + 1), sizeof v, NULL);
-        out->metric_name[i] = e->metric_name[i];
-        out->metric[i] = v;
-    }
-    return r;
-}
-
-static co_live live_of(const engine_batch *b, double inv_denom, double weight, int64_t step)
+static co_live live_of(const engine *e, const engine_batch *b, double inv_denom, double weight, int64_t step)
 {
     return (co_live){.struct_size = sizeof(co_live), .n_tokens = b->n_tokens, .n_seqs = b->n_seqs,
                      .seq_start = b->seq_start, .seq_key = b->seq_key, .inv_denom = (float)inv_denom,
-                     .loss_weight = (float)weight, .step_key = (uint64_t)step, .class_tokens = b->n_tokens};
+                     .loss_weight = (float)weight, .step_key = (uint64_t)step, .loss_scale = e->state ? &e->state->loss_scale : NULL,
+                     .class_tokens = engine_class(e, b->n_tokens, e->a.max_tokens), .class_seqs = engine_class(e, b->n_seqs, e->a.max_seqs)};
+}
+
+/* ---- passes: what is queued for one batch --------------------------------------------------------------------- */
+typedef struct pass {
+    engine_mode mode;
+    co_live *live;
+    int first, last; /* micro-step of its step */
+} pass;
+
+static int queue_training(engine *e, void *ctx)
+{
+    const pass *p = ctx;
+    int r = e->a.strategy->begin(e->strategy, CO_SCHED_TRAIN, 0);
+    for (uint32_t u = 0; u + 1 < e->n_units && r == CO_OK; u++) r = run_forward(e, MODE_TRAIN, u, CO_PHASE_FORWARD, p->live);
+    for (uint32_t u = e->n_units; u-- > 0 && r == CO_OK;) r = run_backward(e, u, p->live, p->last);
+    if (r == CO_OK) r = engine_sum_results(e, p->first);
+    return r == CO_OK ? e->a.strategy->end(e->strategy) : r;
+}
+
+static int queue_inference(engine *e, void *ctx)
+{
+    const pass *p = ctx;
+    int r = e->a.strategy->begin(e->strategy, p->mode == MODE_EVAL ? CO_SCHED_EVAL : CO_SCHED_CACHED, 0);
+    for (uint32_t u = 0; u < e->n_units && r == CO_OK; u++) r = run_forward(e, p->mode, u, CO_PHASE_INFER, p->live);
+    return r == CO_OK ? e->a.strategy->end(e->strategy) : r;
+}
+
+static int run_pass(engine *e, pass *p)
+{
+    const engine_key key = {(uint32_t)p->mode, (uint32_t)p->first, (uint32_t)p->last, p->live->class_tokens, p->live->class_seqs, p->live->class_gathered};
+    return engine_replay(e, &key, p->mode == MODE_TRAIN ? queue_training : queue_inference, p);
 }
 
 int engine_micro_step(engine *e, const engine_batch *b, double inv_denom, double weight, int64_t step,
                       int last_micro_step, engine_result *out)
 {
     if (!e->has_mode[MODE_TRAIN] || !e->strategy_live) return FAIL(CO_E_STATE, "this engine was not opened for training");
-    if (e->micro_steps++ && e->narrow_grads)
+    if (e->micro_steps && e->narrow_grads)
         return FAIL(CO_E_STATE, "a second micro-step in a step whose gradients are 16 bits wide: they are planned for one");
-    co_live live = live_of(b, inv_denom, weight, step);
-    live.loss_scale = &e->state->loss_scale;
-    int r = upload_batch(e, MODE_TRAIN, b);
-    if (r == CO_OK) r = e->a.strategy->begin(e->strategy, CO_SCHED_TRAIN, 0);
-    for (uint32_t u = 0; u + 1 < e->n_units && r == CO_OK; u++) r = run_forward(e, MODE_TRAIN, u, CO_PHASE_FORWARD, &live);
-    for (uint32_t u = e->n_units; u-- > 0 && r == CO_OK;) r = run_backward(e, u, &live, last_micro_step);
-    if (r == CO_OK) r = e->a.strategy->end(e->strategy);
-    return r == CO_OK ? read_results(e, out) : r;
+    co_live live = live_of(e, b, inv_denom, weight, step);
+    pass p = {MODE_TRAIN, &live, e->micro_steps++ == 0, last_micro_step != 0};
+    int r = check_batch(e, b);
+    if (r == CO_OK) r = upload_batch(e, MODE_TRAIN, b, &live);
+    if (r == CO_OK) r = run_pass(e, &p);
+    return r == CO_OK && out ? engine_read_out(e, out) : r;
 }
 
 int engine_step(engine *e, int64_t step, double lr, double max_norm, co_step_stats *out)
 {
-    co_step_state s = {0};
+    engine_result ignored;
     int r = e->a.strategy->step(e->strategy, step, lr, max_norm);
-    if (r == CO_OK) r = e->a.backend->stream_sync(e->a.backend_self, NULL);
-    if (r == CO_OK) r = e->a.backend->copy(e->a.backend_self, &s, e->state, sizeof s, NULL);
-    if (r) return r;
     e->micro_steps = 0;
-    *out = (co_step_stats){.struct_size = sizeof *out, .skipped = s.skip, .grad_norm = s.norm, .loss_scale = s.used_scale};
-    if (s.skip) r = e->a.strategy->stats(e->strategy, step, out);
-    if (r == CO_OK && s.stuck)
-        return FAIL(CO_E_STATE, "step %lld: the gradient's norm is not finite%s%s%s; nothing was updated. A lower lr, or max_grad_norm, may help",
-                    (long long)step, out->overflowed ? " ('" : "", out->overflowed ? out->overflowed : "", out->overflowed ? "')" : "");
-    return r;
+    if (r == CO_OK) r = engine_send_results(e, step);
+    return r == CO_OK && out ? engine_collect(e, step, &ignored, out) : r;
 }
 
 int engine_evaluate(engine *e, const engine_batch *b, double inv_denom, engine_result *out)
 {
     if (!e->has_mode[MODE_EVAL] || !e->strategy_live) return FAIL(CO_E_STATE, "this engine was not opened for evaluation");
-    co_live live = live_of(b, inv_denom, 1, 0);
-    int r = upload_batch(e, MODE_EVAL, b);
-    if (r == CO_OK) r = e->a.strategy->begin(e->strategy, CO_SCHED_EVAL, 0);
-    for (uint32_t u = 0; u < e->n_units && r == CO_OK; u++) r = run_forward(e, MODE_EVAL, u, CO_PHASE_INFER, &live);
-    if (r == CO_OK) r = e->a.strategy->end(e->strategy);
-    return r == CO_OK ? read_results(e, out) : r;
+    co_live live = live_of(e, b, inv_denom, 1, 0);
+    pass p = {MODE_EVAL, &live, 1, 1};
+    int r = check_batch(e, b);
+    if (r == CO_OK) r = upload_batch(e, MODE_EVAL, b, &live);
+    if (r == CO_OK) r = run_pass(e, &p);
+    return r == CO_OK ? engine_read_out(e, out) : r;
 }
 
 static int check_pass(const engine *e, const engine_pass *p)
@@ -199,16 +201,15 @@ int engine_generate(engine *e, const engine_pass *p, const float **logits)
         for (int32_t i = p->seq_start[s]; i < p->seq_start[s + 1]; i++)
             e->positions[i] = p->past_len[s] + i - p->seq_start[s];
     co_live live = {.struct_size = sizeof live, .n_tokens = p->n_tokens, .n_seqs = p->n_seqs, .n_gathered = p->n_rows,
-                    .seq_start = p->seq_start, .cache_slot = p->slot, .past_len = p->past_len, .class_tokens = p->n_tokens};
-    r = upload(e, MODE_CACHED, 0, p->ids, (size_t)p->n_tokens);
-    if (r == CO_OK) r = upload(e, MODE_CACHED, 1, e->positions, (size_t)p->n_tokens);
-    if (r == CO_OK) r = upload(e, MODE_CACHED, 2, p->rows, (size_t)p->n_rows);
-    if (r == CO_OK) r = e->a.strategy->begin(e->strategy, CO_SCHED_CACHED, 0);
-    for (uint32_t u = 0; u < e->n_units && r == CO_OK; u++) r = run_forward(e, MODE_CACHED, u, CO_PHASE_INFER, &live);
-    if (r == CO_OK) r = e->a.strategy->end(e->strategy);
+                    .seq_start = p->seq_start, .cache_slot = p->slot, .past_len = p->past_len,
+                    .class_tokens = engine_class(e, p->n_tokens, e->a.pass_tokens), .class_seqs = engine_class(e, p->n_seqs, e->a.slots),
+                    .class_gathered = engine_class(e, p->n_rows, e->a.pass_rows)};
+    const void *const columns[3] = {p->ids, e->positions, p->rows};
+    pass run = {MODE_CACHED, &live, 1, 1};
+    r = engine_upload(e, MODE_CACHED, columns, &live);
+    if (r == CO_OK) r = run_pass(e, &run);
+    if (r == CO_OK) r = e->a.backend->copy(e->a.backend_self, e->logits, e->out, (size_t)(p->n_rows * e->n_vocab) * sizeof(float), NULL);
     if (r == CO_OK) r = e->a.backend->stream_sync(e->a.backend_self, NULL);
-    if (r == CO_OK)
-        r = e->a.backend->copy(e->a.backend_self, e->logits, e->out, (size_t)(p->n_rows * e->n_vocab) * sizeof(float), NULL);
     *logits = e->logits;
     return r;
 }

@@ -11,7 +11,8 @@ char *run_plan_text(const run *r)
     const struct { const char *name; size_t bytes; } rows[] = {
         {"parameters", m.params}, {"gradients", m.grads}, {"optimizer states", m.optimizer}, {"master weights", m.master},
         {"strategy, other", m.strategy_other}, {"saved activations", m.saved}, {"hidden states", m.hidden},
-        {"key/value cache", m.cache}, {"work", m.work}, {"batch", m.batch}, {"results", m.out}, {"total", m.total}};
+        {"key/value cache", m.cache}, {"work", m.work}, {"batch", m.batch}, {"results", m.out}, {"total", m.total},
+        {"pinned host memory", m.pinned}};
     char text[2048];
     size_t at = (size_t)snprintf(text, sizeof text, "%-20s %18s %12s\n", "memory", "bytes", "MiB");
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)

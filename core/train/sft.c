@@ -15,6 +15,12 @@
 #include <sys/resource.h>
 #include <time.h>
 
+typedef struct queued_step { /* a step whose numbers are not there yet */
+    metrics_step m; /* step 0: none */
+    int computed;   /* it had labels */
+    double started;
+} queued_step;
+
 typedef struct sft {
     run *r;
     const sft_flags *flags;
@@ -22,6 +28,8 @@ typedef struct sft {
     metrics *log;
     const step_batch *first;         /* read ahead by read_first */
     int64_t done, last_saved, total; /* steps */
+    int64_t first_step;              /* done when the loop began */
+    double began, reported;          /* when; reported: the last step's numbers were there */
 } sft;
 
 static double now(void)
@@ -103,34 +111,52 @@ static int evaluate(sft *s, double epoch)
 }
 
 /* ---- one step --------------------------------------------------------------------------------------------------- */
-static int train_step(sft *s, const step_batch *b, metrics_step *m)
+/* Queues a step; on the CPU it is done when this returns. */
+static int train_step(sft *s, const step_batch *b, queued_step *q)
 {
     const options *o = &s->r->o;
     const int64_t schedule = o->schedule.steps > 0 ? o->schedule.steps : s->total;
     const double lr = o->optimizer.lr * lr_factor((lr_shape)o->schedule.name, s->done, schedule, o->schedule.warmup_ratio, o->schedule.min_ratio);
-    co_step_stats stats = {.struct_size = sizeof stats};
-    double loss = 0;
     int r = CO_OK;
     for (int32_t i = 0; i < b->n_micro && r == CO_OK && b->n_labels; i++) {
         const void *columns[2];
         const engine_batch view = run_view(&b->micro[i], columns);
-        engine_result res;
-        r = engine_micro_step(s->r->engine, &view, 1.0 / (double)b->n_labels, 1, s->done + 1, i + 1 == b->n_micro, &res);
-        loss += res.loss;
+        r = engine_micro_step(s->r->engine, &view, 1.0 / (double)b->n_labels, 1, s->done + 1, i + 1 == b->n_micro, NULL);
     }
-    if (r == CO_OK && !isfinite(loss))
-        r = FAIL(CO_E_STATE, "step %" PRId64 ": the loss is not finite; the weights are those of step %" PRId64 ". A lower lr may help", s->done + 1, s->done);
-    if (r == CO_OK && b->n_labels) r = engine_step(s->r->engine, s->done + 1, lr, o->optimizer.max_grad_norm, &stats);
+    if (r == CO_OK && b->n_labels) r = engine_step(s->r->engine, s->done + 1, lr, o->optimizer.max_grad_norm, NULL);
     if (r) return r;
     s->done++;
-    m->step = s->done;
-    m->epoch = b->epoch;
-    m->loss = b->n_labels ? loss : NAN;
-    m->lr = lr;
-    m->grad_norm = stats.grad_norm;
-    m->tokens = b->n_tokens;
-    m->samples = b->n_samples;
+    q->m = (metrics_step){.step = s->done, .epoch = b->epoch, .loss = NAN, .lr = lr, .tokens = b->n_tokens, .samples = b->n_samples};
+    q->computed = b->n_labels != 0;
     return CO_OK;
+}
+
+/* Writes down what came of a step. */
+static int write_down(sft *s, queued_step *q)
+{
+    const options *o = &s->r->o;
+    metrics_step *m = &q->m;
+    struct rusage usage;
+    if (m->step == 0) return CO_OK;
+    if (q->computed) {
+        engine_result res;
+        co_step_stats stats;
+        const int r = engine_collect(s->r->engine, m->step, &res, &stats);
+        if (r) return r;
+        m->loss = res.loss;
+        m->grad_norm = stats.grad_norm;
+    }
+    const double t = now();
+    m->step_s = t - (q->started > s->reported ? q->started : s->reported);
+    m->tokens_per_s = (double)m->tokens / m->step_s;
+    m->mem_device_bytes = engine_allocated(s->r->engine);
+    m->mem_host_bytes = getrusage(RUSAGE_SELF, &usage) == 0 ? (uint64_t)usage.ru_maxrss * 1024 : 0;
+    s->reported = t;
+    const int logged = m->step % o->log.every == 0 || m->step == s->total;
+    const int r = logged ? metrics_train(s->log, m) : CO_OK;
+    progress_step(m->step, s->total, m, (now() - s->began) / (double)(m->step - s->first_step), logged);
+    m->step = 0;
+    return r;
 }
 
 static int save(sft *s)
@@ -141,36 +167,37 @@ static int save(sft *s)
     return r;
 }
 
+/* A step's numbers are read when the next one is queued, so that an async backend is never waited for: `late` steps. */
 static int loop(sft *s)
 {
     const options *o = &s->r->o;
     const int64_t stop_at = o->run.stop_after > 0 && o->run.stop_after < s->total ? o->run.stop_after : s->total;
-    const size_t device = engine_allocated(s->r->engine);
-    const int64_t begin = s->done;
-    const double started = now();
+    const int late = engine_is_async(s->r->engine);
+    queued_step q[2] = {{{0}, 0, 0}, {{0}, 0, 0}};
     int r = CO_OK;
+    s->first_step = s->done;
+    s->began = now();
     while (r == CO_OK && s->done < stop_at && !*s->flags->stop) {
         const step_batch *b = s->first;
-        metrics_step m = {0};
         const double t = now();
-        struct rusage usage;
         if (!b) r = loader_next(s->r->train.loader, &b);
         s->first = NULL;
         if (r) break;
-        const double before = floor(b->epoch - 1e-9);
-        r = train_step(s, b, &m);
-        if (r) break;
-        m.step_s = now() - t;
-        m.tokens_per_s = (double)m.tokens / m.step_s;
-        m.mem_device_bytes = device;
-        m.mem_host_bytes = getrusage(RUSAGE_SELF, &usage) == 0 ? (uint64_t)usage.ru_maxrss * 1024 : 0;
-        const int logged = s->done % o->log.every == 0 || s->done == s->total;
-        if (logged) r = metrics_train(s->log, &m);
-        progress_step(s->done, s->total, &m, (now() - started) / (double)(s->done - begin), logged);
-        const int epoch_end = b->epoch >= before + 1 - 1e-9 && fabs(b->epoch - round(b->epoch)) < 1e-9;
-        const int due = o->eval.every > 0 ? s->done % o->eval.every == 0 : epoch_end;
-        if (r == CO_OK && s->r->eval.loader && (due || s->done == s->total)) r = evaluate(s, m.epoch);
-        if (r == CO_OK && o->checkpoint.every_steps > 0 && s->done % o->checkpoint.every_steps == 0) r = save(s);
+        const double before = floor(b->epoch - 1e-9), epoch = b->epoch;
+        queued_step *this = &q[s->done & 1], *last = &q[(s->done + 1) & 1];
+        this->started = t;
+        r = train_step(s, b, this);
+        if (r == CO_OK) r = write_down(s, late ? last : this);
+        const int epoch_end = epoch >= before + 1 - 1e-9 && fabs(epoch - round(epoch)) < 1e-9;
+        const int evaluates = s->r->eval.loader && ((o->eval.every > 0 ? s->done % o->eval.every == 0 : epoch_end) || s->done == s->total);
+        const int saves = o->checkpoint.every_steps > 0 && s->done % o->checkpoint.every_steps == 0;
+        if (r == CO_OK && (evaluates || saves)) r = write_down(s, this);
+        if (r == CO_OK && evaluates) r = evaluate(s, epoch);
+        if (r == CO_OK && saves) r = save(s);
+    }
+    for (int64_t i = s->done; i < s->done + 2 && (r == CO_OK || r == CO_END); i++) { /* the older one first */
+        const int e = write_down(s, &q[i & 1]);
+        if (e) r = e;
     }
     return r == CO_END ? CO_OK : r;
 }

@@ -1,5 +1,5 @@
 /* golden_lora.c: the stored cases of tests/golden/lora against peft in float64: logits, loss, the count of trainable
- * parameters, every trainable parameter's gradient, 20 AdamW steps; with and without block checkpointing. */
+ * parameters, every trainable parameter's gradient, 20 AdamW steps; with and without block checkpointing; loss and gradients in 16 bits. */
 #include "check.h"
 #include "models/golden.h"
 
@@ -35,6 +35,10 @@ int main(void)
             CHECK(golden_check_training(&g, plain, 0) == 0);
             CHECK(golden_check_training(&g, blocks, 0) == 0);
             CHECK(golden_check_training(&g, plain, 1) == 0);
+            for (int k = 0; k < 2; k++) { /* the base in 16 bits */
+                const fixture_args narrow = {.dir = model, .adapter = dir, .dtype = k ? CO_F16 : CO_BF16, .checkpoint_blocks = k};
+                CHECK(golden_check_narrow(&g, narrow) == 0);
+            }
             mem_free(model);
         }
         golden_close(&g);

@@ -74,6 +74,7 @@ static int open_all(const fixture_args *a, fixture *f)
     const char *backend = getenv("COATI_TEST_BACKEND");
     OPEN(CO_KIND_BACKEND, backend, host_backend, backend ? backend : "cpu", (char *)NULL);
     if ((r = f->backend->open(h, opts, &f->backend_self))) return r;
+    if (a->wrap) a->wrap(&f->backend, &f->backend_self);
     mem_free(opts);
     OPEN(CO_KIND_COMM, comm, host_comm, "self", (char *)NULL);
     if ((r = f->comm->open(h, opts, f->backend, f->backend_self, &f->comm_self))) return r;
@@ -101,7 +102,7 @@ static int open_all(const fixture_args *a, fixture *f)
         .comm = f->comm, .comm_self = f->comm_self, .optim = f->optim, .optim_self = f->optim_self, .loss = f->loss,
         .loss_self = f->loss_self, .columns = columns, .n_columns = 2, .max_tokens = a->max_tokens,
         .max_seqs = a->max_seqs, .slots = a->slots, .slot_len = a->slot_len, .pass_tokens = a->pass_tokens,
-        .pass_rows = a->pass_rows, .checkpoint_blocks = a->checkpoint_blocks, .dropout = a->dropout,
+        .pass_rows = a->pass_rows, .checkpoint_blocks = a->checkpoint_blocks, .dropout = a->dropout, .no_graphs = a->no_graphs,
     };
     if ((r = engine_open(&e, &f->engine))) return r;
     if ((r = engine_allocate(f->engine))) return r;

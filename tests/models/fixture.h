@@ -33,6 +33,8 @@ typedef struct fixture_args {
     const char *weight_decay;                         /* NULL: "0" */
     co_dtype dtype;                                   /* 0: fp32 */
     int sum_fp32;                                     /* gradients in fp32 whatever dtype is */
+    void (*wrap)(const co_backend_vt **vt, void **self); /* NULL, or puts another backend around the one opened */
+    int no_graphs;
     const char *adapter;                              /* NULL, or a directory in PEFT's layout */
     double lora_dropout;
     int dropout;                                      /* what the model itself declares, in training */

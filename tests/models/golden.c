@@ -78,8 +78,10 @@ engine_batch golden_batch(const golden *g, const void *columns[2])
 }
 
 /* What 16 bits add to the 1e-5 of fp32. Forward and backward round some ten values a block each; independent errors of up to
- * u, the unit roundoff, add as sqrt(20 L) u. These small random models amplify them: by up to 3.7 as measured, the same
- * factor in bf16 and fp16, so it is theirs and not the kernels'. The loss is a mean over tokens: 2 u. */
+ * u, the unit roundoff, add as sqrt(20 L) u. These small random models amplify them: by up to 6.4 as measured, an
+ * adapter of rank 1 by 13.7 where its gradient is a dot product that nearly vanishes; the factors are alike in bf16 and
+ * fp16, so they are the models' and not the kernels'. The loss is a mean over tokens: 2 u. fp16 needs its loss scaled, or
+ * small gradients have few bits. */
 static double unit_roundoff(co_dtype t) { return t == CO_BF16 ? 0x1p-8 : t == CO_F16 ? 0x1p-11 : 0; }
 
 static void check_loss(const char *what, double got, double want, double bound)
@@ -127,7 +129,7 @@ static void check_all_have_grads(const char *name, const fixture *f, const golde
     }
 }
 
-static void check_grads(const char *name, fixture *f, const golden *g, co_dtype dtype)
+static void check_grads(const char *name, fixture *f, const golden *g, co_dtype dtype, double scale)
 {
     double global = 0, worst = 0;
     check_all_have_grads(name, f, g);
@@ -154,11 +156,11 @@ static void check_grads(const char *name, fixture *f, const golden *g, co_dtype 
         CHECK_MSG(engine_read_grad(f->engine, p, 0, n, got) == CO_OK, "%s", error_message());
         double diff = 0, norm = 0;
         for (int64_t k = 0; k < n; k++) {
-            diff += ((double)got[k] - want[k]) * ((double)got[k] - want[k]);
+            diff += (got[k] / scale - want[k]) * (got[k] / scale - want[k]);
             norm += (double)want[k] * want[k];
         }
         diff = sqrt(diff);
-        const double u = unit_roundoff(dtype), bound = (1e-5 + 5 * sqrt(20.0 * f->table->n_layers) * u) * sqrt(norm) + (1e-7 + u / 2) * global;
+        const double u = unit_roundoff(dtype), bound = (1e-5 + (f->lora ? 16 : 8) * sqrt(20.0 * f->table->n_layers) * u) * sqrt(norm) + (1e-7 + u / 2) * global;
         if (diff / bound > worst) worst = diff / bound;
         CHECK_MSG(diff <= bound, "%s: gradient of %s is off by %.3g, allowed %.3g (norm %.3g)", name, t->name + 5, diff,
                   bound, sqrt(norm));
@@ -197,7 +199,7 @@ int golden_check_training(const golden *g, fixture_args a, int clipped)
         CHECK_MSG(r == CO_OK, "%s", error_message());
         if (r) break;
         check_loss(g->name, res.loss, want, 1e-5);
-        if (step == 1 && !clipped) check_grads(g->name, &f, g, CO_F32);
+        if (step == 1 && !clipped) check_grads(g->name, &f, g, CO_F32, 1);
         CHECK_MSG(engine_step(f.engine, step, 1e-3, clipped ? 0.5 : 0, &stats) == CO_OK, "%s", error_message());
         if (step == 1) {
             const double norm = strtod(golden_json(g, "grad_norm"), NULL);
@@ -212,7 +214,7 @@ int golden_check_training(const golden *g, fixture_args a, int clipped)
 int golden_check_narrow(const golden *g, fixture_args a)
 {
     const int failed = check_failed;
-    const double u = unit_roundoff(a.dtype);
+    const double u = unit_roundoff(a.dtype), scale = a.dtype == CO_F16 ? 1024 : 1;
     fixture f;
     const void *columns[2];
     const engine_batch b = golden_batch(g, columns);
@@ -226,9 +228,9 @@ int golden_check_narrow(const golden *g, fixture_args a)
         const double want = strtod(golden_json(g, "loss"), NULL);
         CHECK_MSG(engine_evaluate(f.engine, &b, 1 / g->n_labels, &res) == CO_OK, "%s", error_message());
         check_loss(g->name, res.loss, want, 1e-5 + 2 * u);
-        CHECK_MSG(engine_micro_step(f.engine, &b, 1 / g->n_labels, 1, 1, 1, &res) == CO_OK, "%s", error_message());
+        CHECK_MSG(engine_micro_step(f.engine, &b, 1 / g->n_labels, scale, 1, 1, &res) == CO_OK, "%s", error_message());
         check_loss(g->name, res.loss, want, 1e-5 + 2 * u);
-        check_grads(g->name, &f, g, a.dtype);
+        check_grads(g->name, &f, g, a.dtype, scale);
     } else {
         CHECK(!"open");
     }

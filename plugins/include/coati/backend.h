@@ -72,8 +72,9 @@ typedef struct co_live {
     float inv_denom;            /* 1 / D of masked_mean                                          */
     float loss_weight;          /* LOSS_SEED                                                     */
     uint32_t unit;              /* instance running now: 0 embed, 1.. blocks; keys dropout       */
-    int32_t class_tokens;       /* host_live: rows to launch for, n_tokens or more; the same for all batches that share
-                                   a captured graph                                              */
+    /* host_live: what launches are sized for, the live counts or more, and the same for all batches that share a captured
+     * graph. More only on a backend that takes the counts from dev_live (CO_BACKEND_CLASSES).   */
+    int32_t class_tokens, class_seqs, class_gathered;
     const float *loss_scale;    /* LOSS_SEED multiplies by it (co_step_state.loss_scale); NULL: 1 */
     uint64_t step_key;          /* optimizer step and micro-step: keys dropout                   */
 } co_live;
@@ -87,7 +88,11 @@ typedef struct co_binding {
     const co_live *host_live, *dev_live;
 } co_binding;
 
-enum { CO_BACKEND_ASYNC = 1u << 0 };  /* calls queue and return; CO_MEM_DEVICE is not the host's to read or write */
+enum { /* co_backend_vt.flags */
+    CO_BACKEND_ASYNC = 1u << 0,  /* calls queue and return; CO_MEM_DEVICE is not the host's to read or write */
+    CO_BACKEND_CLASSES = 1u << 1 /* with graphs: kernels take counts from dev_live, so one graph serves a class of batches;
+                                    without, a graph serves batches of the very counts it was captured with */
+};
 enum { CO_SLICE_NO_DECAY = 1u << 0 }; /* co_optim_slice.flags: weight decay does not apply */
 
 typedef struct co_optim_slice {
@@ -123,6 +128,8 @@ typedef struct co_backend_vt {
     int (*stream_sync)(void *self, co_stream s);
     int (*event_new)(void *self, co_event *out);
     void (*event_free)(void *self, co_event e);
+    /* A stream of NULL is the backend's own main stream; streams order nothing among each other but by events. Waiting for
+     * an event that was never recorded is no waiting. */
     int (*event_record)(void *self, co_event e, co_stream on);
     int (*event_wait)(void *self, co_event e, co_stream on);
     /* Says before the first step whether it can run a line of a plan (CO_OK), and if not, why. */
@@ -133,7 +140,8 @@ typedef struct co_backend_vt {
     int (*prepare)(void *self, const co_plan *p, void **compiled);
     void (*discard)(void *self, void *compiled);
     int (*run)(void *self, void *compiled, const co_binding *b, co_stream on);
-    /* Flat-buffer helpers for strategies and optimizers. */
+    /* Flat-buffer helpers for strategies, optimizers and the host. cast and axpy: fp32, bf16, fp16, fp64 (the host sums
+     * losses in it). */
     int (*flat_cast)(void *self, void *dst, co_dtype dt, const void *src, co_dtype st, int64_t n, co_stream on);
     int (*flat_axpy)(void *self, void *y, const void *x, co_dtype t, float a, int64_t n, co_stream on);
     /* *out = sum of squares (double), deterministic for a given n; *out is in CO_MEM_DEVICE. t: fp32, bf16, fp16. Infinite
@@ -143,10 +151,13 @@ typedef struct co_backend_vt {
      * g = grad*grad_scale; m = b1 m + (1-b1) g; v = b2 v + (1-b2) g^2;
      * p -= lr (m/(1-b1^t) / (sqrt(v/(1-b2^t)) + eps) + wd p). state[0] = m, state[1] = v. */
     int (*flat_adamw)(void *self, const co_optim_slice *s, float b1, float b2, float eps, float wd, co_stream on);
-    int (*graph_begin)(void *self, co_stream on);              /* optional: capture */
-    int (*graph_end)(void *self, co_stream on, void **graph);  /* optional */
-    int (*graph_launch)(void *self, void *graph, co_stream on);/* optional */
+    /* Optional, all four or none: what is queued on the stream from begin to end is not run but kept, and run by each launch.
+     * The host keeps at most a few dozen. */
+    int (*graph_begin)(void *self, co_stream on);
+    int (*graph_end)(void *self, co_stream on, void **graph);
+    int (*graph_launch)(void *self, void *graph, co_stream on);
     const void *(*extension)(void *self, const char *id);      /* optional */
+    void (*graph_free)(void *self, void *graph);
     int (*event_sync)(void *self, co_event e); /* the host waits for it */
     /* co_step_judge on the sum of n doubles. `sums`, `state` and rule->loss are in CO_MEM_DEVICE, *rule may go. */
     int (*step_factor)(void *self, const co_step_rule *rule, const double *sums, int64_t n, co_step_state *state, co_stream on);

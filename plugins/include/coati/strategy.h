@@ -79,8 +79,14 @@ typedef struct co_strategy_bytes {
     size_t params, grads, master, optimizer, other;
 } co_strategy_bytes;
 
+enum { /* co_strategy_vt.flags */
+    CO_STRATEGY_STILL = 1u << 0 /* begin, acquire, release, grads_ready and end queue no work: the host may capture a whole
+                                   micro-step once and replay it, making these calls each time all the same */
+};
+
 typedef struct co_strategy_vt {
     uint32_t struct_size;
+    uint32_t flags;
     int (*open)(const co_strategy_args *a, void **self);
     void (*close)(void *self);
     /* One micro-step of a schedule begins or ends. hold: keep all units gathered until end(). */
