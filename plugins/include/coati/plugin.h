@@ -53,6 +53,15 @@ typedef const co_plugin *(*co_entry_fn)(void); /* a function, not a data symbol 
     CO_EXPORT const co_plugin *CO_ENTRY(void);                                                                \
     const co_plugin *CO_ENTRY(void) { return &(desc); }                                                       \
     extern int co_plugin_needs_a_semicolon
+
+/* All of the above for a plugin with one feature. opts: an array of rows or NULL; opts_type: the struct they fill, or char. */
+#define CO_PLUGIN_ONE(kind, name, summary, opts, opts_type, vt, vendor, version, license)                     \
+    static const co_feature co_one_feature = {sizeof(co_feature), (kind), (name), (summary), (opts),          \
+                                              sizeof(opts_type), NULL, &(vt)};                                \
+    static const co_feature *const co_one_list[] = {&co_one_feature, NULL};                                   \
+    static const co_plugin co_one = {CO_MAGIC_INIT(0), sizeof(co_plugin), (name), (vendor), (version), (license), \
+                                     "", co_one_list, NULL, NULL};                                            \
+    CO_PLUGIN(co_one)
 #ifdef __cplusplus
 }
 #endif
