@@ -168,6 +168,11 @@ static int cuda_graph_end(void *self, co_stream on, void **graph)
     *graph = x;
     return r;
 }
+static void cuda_graph_free(void *self, void *graph)
+{
+    (void)self;
+    (void)cudaGraphExecDestroy((cudaGraphExec_t)graph);
+}
 static int cuda_graph_launch(void *self, void *graph, co_stream on)
 {
     return cuda_check(self, cudaGraphLaunch((cudaGraphExec_t)graph, cuda_stream(self, on)), "launching a graph");
@@ -180,7 +185,7 @@ static const co_backend_vt cuda_vt = {
     .event_record = cuda_event_record, .event_wait = cuda_event_wait, .supports = plan_supports, .workspace = plan_workspace,
     .prepare = plan_prepare, .discard = plan_discard, .run = plan_run, .flat_cast = cuda_flat_cast, .flat_axpy = cuda_flat_axpy,
     .flat_sqnorm = cuda_flat_sqnorm, .flat_adamw = cuda_flat_adamw, .event_sync = cuda_event_sync, .step_factor = cuda_step_factor, .graph_begin = cuda_graph_begin, .graph_end = cuda_graph_end,
-    .graph_launch = cuda_graph_launch};
+    .graph_launch = cuda_graph_launch, .graph_free = cuda_graph_free};
 static const co_feature feature = {.struct_size = sizeof feature, .kind = CO_KIND_BACKEND, .name = "cuda",
                                    .summary = "one NVIDIA GPU: cuBLASLt products and own kernels; fp32, bf16, fp16", .opts = options,
                                    .opts_size = sizeof(cuda_opts), .vt = &cuda_vt};

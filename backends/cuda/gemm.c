@@ -198,6 +198,10 @@ int gemm_run(gpu *c, const gemm *g, void *workspace, cudaStream_t on)
         gemv_run(g, on);
         return CO_OK;
     }
+    if (gemm_is_odd(g)) {
+        gemm_plain(g, on);
+        return CO_OK;
+    }
     int r = find(c, g, &e);
     if (r) return r;
     const double ops = 2.0 * (double)g->m * (double)g->n * (double)g->k;

@@ -1,4 +1,4 @@
-/* gemv.h: products of a few rows, which are bound by reading the weights. */
+/* gemv.h: products that do not go to cuBLASLt: of a few rows, bound by reading the weights, and of unaligned 16-bit operands. */
 #ifndef CUDA_GEMV_H
 #define CUDA_GEMV_H
 #include "cuda.h"
@@ -10,6 +10,9 @@ extern "C" {
 /* x w^T with aligned operands, beta 0 or 1 with c. */
 int gemv_serves(const gemm *g);
 void gemv_run(const gemm *g, cudaStream_t on);
+
+int gemm_is_odd(const gemm *g);
+void gemm_plain(const gemm *g, cudaStream_t on);
 #ifdef __cplusplus
 }
 #endif

@@ -38,13 +38,29 @@ static int record_loss(engine *e, co_graph *g, co_val hidden, co_val *loss)
     return r;
 }
 
+static const char *const sampling[4] = {"temperature", "top_k", "top_p", "u"};
+
+/* Logits and the token drawn from them, side by side in OUT. */
 static int record_logits(engine *e, co_graph *g, co_val hidden)
 {
     const co_graph_ops *op = graph_ops();
-    (void)e;
     co_val logits = op->linear(g, hidden, op->param(g, "lm_head"), 0);
     if (logits && co_dtype_bytes(g->scope.dtype) == 2) g->values[logits].shape.dtype = CO_F32; /* the host samples from them */
-    return graph_pin(g, &logits, CO_REGION_OUT, 0);
+    int r = graph_pin(g, &logits, CO_REGION_OUT, 0);
+    uint32_t in[5] = {logits};
+    for (int i = 0; i < 4; i++) in[1 + i] = graph_batch(g, sampling[i]);
+    gnode *n = r == CO_OK ? graph_node(g, CO_OP_SAMPLE_TOKEN, 5, in, NULL, 0) : NULL;
+    if (!n) return r ? r : g->failed;
+    const uint32_t at = g->n_nodes - 1;
+    const co_val ids = graph_value(g, CO_I32, CO_ROWS_GATHERED, 1, e->a.pass_rows, 1, CO_REGION_OUT);
+    const co_val logprobs = graph_value(g, CO_F32, CO_ROWS_GATHERED, 1, e->a.pass_rows, 1, CO_REGION_OUT);
+    if (!ids || !logprobs) return CO_E_NOMEM;
+    g->values[ids].offset = engine_ids_at(e);
+    g->values[logprobs].offset = engine_ids_at(e) + (size_t)e->a.pass_rows * 4;
+    g->nodes[at].n_out = 2;
+    g->nodes[at].out[0] = ids;
+    g->nodes[at].out[1] = logprobs;
+    return CO_OK;
 }
 
 static gscope scope_of(engine *e, engine_mode mode, co_unit unit, uint32_t instance)
@@ -149,14 +165,16 @@ static int record_mode(engine *e, engine_mode mode)
 static int lay_out_batch(engine *e, engine_mode mode)
 {
     engine_layout *l = &e->layout[mode];
-    const uint32_t extra = mode == MODE_CACHED ? 1 : e->a.n_columns;
+    const uint32_t extra = mode == MODE_CACHED ? 5 : e->a.n_columns;
     l->n_columns = 2 + extra;
     l->columns = arena_push(e->arena, l->n_columns * sizeof *l->columns, 16);
     if (!l->columns) return FAIL(CO_E_NOMEM, "out of memory");
     l->columns[0] = (gcolumn){"token_ids", CO_I32, CO_ROWS_TOKENS, 0};
     l->columns[1] = (gcolumn){"positions", CO_I32, CO_ROWS_TOKENS, 0};
-    if (mode == MODE_CACHED) l->columns[2] = (gcolumn){"rows", CO_I32, CO_ROWS_GATHERED, 0};
-    else
+    if (mode == MODE_CACHED) {
+        l->columns[2] = (gcolumn){"rows", CO_I32, CO_ROWS_GATHERED, 0};
+        for (uint32_t i = 0; i < 4; i++) l->columns[3 + i] = (gcolumn){sampling[i], CO_F32, CO_ROWS_GATHERED, 0};
+    } else
         for (uint32_t i = 0; i < extra; i++)
             l->columns[2 + i] = (gcolumn){e->a.columns[i].name, e->a.columns[i].dtype, e->a.columns[i].rows, 0};
     const gscope s = scope_of(e, mode, CO_UNIT_EMBED, 0);

@@ -108,6 +108,11 @@ typedef struct engine_pass {
 } engine_pass;
 int engine_generate(engine *e, const engine_pass *p, const float **logits);
 
+/* The same pass with the tokens drawn where the logits are (SAMPLE_TOKEN, <coati/ops.h>): [n_rows] settings in, [n_rows] ids and
+ * log-probabilities out, valid until the next pass. */
+typedef struct engine_draw { const float *temperature, *top_k, *top_p, *u; } engine_draw;
+int engine_sample(engine *e, const engine_pass *p, const engine_draw *d, const int32_t **ids, const float **logprobs);
+
 /* Parameters and optimizer states by range (co_strategy_vt.read and write). */
 int engine_read(engine *e, uint32_t param, uint32_t what, int64_t first, int64_t n, float *out);
 int engine_write(engine *e, uint32_t param, uint32_t what, int64_t first, int64_t n, const float *in);

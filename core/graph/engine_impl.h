@@ -73,7 +73,8 @@ struct engine {
     int narrow_grads;     /* some gradient is 16 bits wide: one micro-step a step */
     int64_t micro_steps;  /* since the last step */
     int32_t *positions; /* host, for generation passes */
-    float *logits;      /* host copy */
+    float *logits;      /* host copy of OUT after a generation pass: logits, then ids, then log-probabilities */
+    float *greedy;      /* [pass_rows] zeros */
 };
 
 #define ENGINE_MAX_COLUMNS 32
@@ -102,4 +103,6 @@ int engine_send_results(engine *e, int64_t step);
 int engine_read_out(engine *e, engine_result *out); /* waits; the loss and metrics of the last pass */
 
 static inline size_t engine_align(size_t n) { return (n + 255) & ~(size_t)255; }
+/* Where the drawn ids stand in OUT, behind the logits. */
+static inline size_t engine_ids_at(const engine *e) { return engine_align((size_t)(e->a.pass_rows * e->n_vocab) * sizeof(float)); }
 #endif

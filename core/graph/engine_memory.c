@@ -75,8 +75,8 @@ void engine_size_buffers(engine *e)
         m->saved += slot;
     }
     if (e->has_mode[MODE_EVAL]) m->out = (size_t)OUT_SLOT * (e->n_metrics + 1);
-    const size_t logits = (size_t)(e->a.pass_rows * e->n_vocab) * sizeof(float);
-    if (e->has_mode[MODE_CACHED] && logits > m->out) m->out = engine_align(logits);
+    const size_t drawn = engine_ids_at(e) + (size_t)e->a.pass_rows * 8; /* logits, ids, log-probabilities */
+    if (e->has_mode[MODE_CACHED] && drawn > m->out) m->out = engine_align(drawn);
     if (e->has_mode[MODE_TRAIN]) {
         e->n_sums = (int64_t)e->n_metrics * (OUT_SLOT / (int64_t)sizeof(float)) + 1;
         e->state_at = m->out; /* state and sums side by side: they go to the host together */
@@ -89,7 +89,7 @@ void engine_size_buffers(engine *e)
     }
     m->batch += 2 * engine_lane_bytes(e);
     m->pinned += 2 * engine_lane_bytes(e);
-    if (e->async && e->has_mode[MODE_CACHED]) m->pinned += logits;
+    if (e->async && e->has_mode[MODE_CACHED]) m->pinned += drawn;
     m->total = m->params + m->grads + m->optimizer + m->master + m->strategy_other + m->saved + m->hidden + m->work +
                m->batch + m->cache + m->out;
 }
@@ -131,10 +131,11 @@ static int prepare_results(engine *e)
 
 static int prepare_generation(engine *e)
 {
-    const size_t bytes = (size_t)(e->a.pass_rows * e->n_vocab) * sizeof(float);
+    const size_t bytes = engine_ids_at(e) + (size_t)e->a.pass_rows * 8;
     char *p = NULL;
     e->positions = mem_calloc((size_t)e->a.pass_tokens, sizeof *e->positions);
-    if (!e->positions) return CO_E_NOMEM;
+    e->greedy = mem_calloc((size_t)e->a.pass_rows, sizeof *e->greedy);
+    if (!e->positions || !e->greedy) return CO_E_NOMEM;
     if (!e->async) return (e->logits = mem_calloc(bytes, 1)) ? CO_OK : CO_E_NOMEM;
     int r = take_pinned(e, bytes, &p);
     e->logits = (float *)(void *)p;
@@ -189,6 +190,7 @@ void engine_close(engine *e)
         if (list[i]) be->free(e->a.backend_self, CO_MEM_DEVICE, list[i]);
     if (e->strategy) e->a.strategy->close(e->strategy);
     mem_free(e->positions);
+    mem_free(e->greedy);
     if (!e->async) mem_free(e->logits);
     arena_free(e->arena);
     mem_free(e);

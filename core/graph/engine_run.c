@@ -192,7 +192,7 @@ static int check_pass(const engine *e, const engine_pass *p)
     return check_ids(e, p->ids, p->n_tokens);
 }
 
-int engine_generate(engine *e, const engine_pass *p, const float **logits)
+static int generate(engine *e, const engine_pass *p, const engine_draw *d, int want_logits)
 {
     if (!e->has_mode[MODE_CACHED] || !e->strategy_live) return FAIL(CO_E_STATE, "this engine was not opened for generation");
     int r = check_pass(e, p);
@@ -204,14 +204,28 @@ int engine_generate(engine *e, const engine_pass *p, const float **logits)
                     .seq_start = p->seq_start, .cache_slot = p->slot, .past_len = p->past_len,
                     .class_tokens = engine_class(e, p->n_tokens, e->a.pass_tokens), .class_seqs = engine_class(e, p->n_seqs, e->a.slots),
                     .class_gathered = engine_class(e, p->n_rows, e->a.pass_rows)};
-    const void *const columns[3] = {p->ids, e->positions, p->rows};
+    const void *const columns[7] = {p->ids, e->positions, p->rows, d->temperature, d->top_k, d->top_p, d->u};
     pass run = {MODE_CACHED, &live, 1, 1};
+    const size_t from = want_logits ? 0 : engine_ids_at(e), to = engine_ids_at(e) + (size_t)e->a.pass_rows * 8;
     r = engine_upload(e, MODE_CACHED, columns, &live);
     if (r == CO_OK) r = run_pass(e, &run);
-    if (r == CO_OK) r = e->a.backend->copy(e->a.backend_self, e->logits, e->out, (size_t)(p->n_rows * e->n_vocab) * sizeof(float), NULL);
-    if (r == CO_OK) r = e->a.backend->stream_sync(e->a.backend_self, NULL);
+    if (r == CO_OK) r = e->a.backend->copy(e->a.backend_self, (char *)e->logits + from, e->out + from, to - from, NULL);
+    return r == CO_OK ? e->a.backend->stream_sync(e->a.backend_self, NULL) : r;
+}
+
+int engine_generate(engine *e, const engine_pass *p, const float **logits)
+{
+    const engine_draw greedy = {e->greedy, e->greedy, e->greedy, e->greedy};
     *logits = e->logits;
-    return r;
+    return generate(e, p, &greedy, 1);
+}
+
+int engine_sample(engine *e, const engine_pass *p, const engine_draw *d, const int32_t **ids, const float **logprobs)
+{
+    const char *drawn = (const char *)e->logits + engine_ids_at(e);
+    *ids = (const int32_t *)(const void *)drawn;
+    *logprobs = (const float *)(const void *)(drawn + (size_t)e->a.pass_rows * 4);
+    return generate(e, p, d, 0);
 }
 
 int engine_read(engine *e, uint32_t param, uint32_t what, int64_t first, int64_t n, float *out)

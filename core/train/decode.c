@@ -7,9 +7,9 @@
 struct decoder {
     decoder_args a;
     int64_t room; /* tokens a pass: a long prompt takes several */
-    sample_space space;
     struct slot { decode_job *job; int64_t past, fed; int32_t next; } *slot;
     int32_t *ids, *start, *which, *past, *rows, *owner;
+    float *how[4]; /* temperature, top_k, top_p, u of each row */
 };
 
 int decoder_open(const decoder_args *a, decoder **out)
@@ -18,16 +18,15 @@ int decoder_open(const decoder_args *a, decoder **out)
     if (!d) return CO_E_NOMEM;
     d->a = *a;
     d->room = a->pass_tokens;
-    const size_t n = (size_t)(a->pass_tokens + 1), v = (size_t)a->n_vocab;
-    d->space.p = mem_calloc(v, sizeof *d->space.p);
-    d->space.order = mem_calloc(v, sizeof *d->space.order);
+    const size_t n = (size_t)(a->pass_tokens + 1);
     d->slot = mem_calloc((size_t)a->slots, sizeof *d->slot);
     int32_t **const lists[] = {&d->ids, &d->start, &d->which, &d->past, &d->rows, &d->owner};
-    int ok = d->space.p && d->space.order && d->slot;
+    int ok = d->slot != NULL;
     for (size_t i = 0; i < sizeof lists / sizeof *lists; i++) {
         *lists[i] = mem_calloc(n, sizeof **lists[i]);
         ok = ok && *lists[i];
     }
+    for (int i = 0; i < 4; i++) ok = (d->how[i] = mem_calloc(n, sizeof *d->how[i])) != NULL && ok;
     if (!ok) {
         decoder_close(d);
         return CO_E_NOMEM;
@@ -39,7 +38,7 @@ int decoder_open(const decoder_args *a, decoder **out)
 void decoder_close(decoder *d)
 {
     if (!d) return;
-    void *const list[] = {d->space.p, d->space.order, d->slot, d->ids, d->start, d->which, d->past, d->rows, d->owner};
+    void *const list[] = {d->how[0], d->how[1], d->how[2], d->how[3], d->slot, d->ids, d->start, d->which, d->past, d->rows, d->owner};
     for (size_t i = 0; i < sizeof list / sizeof *list; i++) mem_free(list[i]);
     mem_free(d);
 }
@@ -68,7 +67,9 @@ static int accept(const decoder *d, struct slot *s, int32_t id, double logprob)
 static int pass(decoder *d, const sample_opts *o)
 {
     engine_pass p = {.ids = d->ids, .seq_start = d->start, .slot = d->which, .past_len = d->past, .rows = d->rows};
-    const float *logits;
+    const engine_draw draw = {d->how[0], d->how[1], d->how[2], d->how[3]};
+    const float *logprobs;
+    const int32_t *drawn;
     for (int64_t i = 0; i < d->a.slots; i++) {
         struct slot *s = &d->slot[i];
         if (!s->job) continue;
@@ -84,18 +85,15 @@ static int pass(decoder *d, const sample_opts *o)
         s->past += n;
         if (prompt) s->fed += n;
         if (prompt && s->fed < s->job->n_prompt) continue; /* more of the prompt is to come */
+        float row[4];
+        sample_row(o, s->job->key, s->past, row);
+        for (int k = 0; k < 4; k++) d->how[k][p.n_rows] = row[k];
         d->owner[p.n_rows] = (int32_t)i;
         d->rows[p.n_rows++] = p.n_tokens - 1;
     }
     d->start[p.n_seqs] = p.n_tokens;
-    int r = engine_generate(d->a.engine, &p, &logits);
-    for (int32_t k = 0; k < p.n_rows && r == CO_OK; k++) {
-        struct slot *s = &d->slot[d->owner[k]];
-        double logprob;
-        const int64_t vocab = d->a.n_vocab;
-        const int32_t id = sample_token(logits + k * vocab, vocab, o, s->job->key, s->past, &d->space, &logprob);
-        r = accept(d, s, id, logprob);
-    }
+    int r = engine_sample(d->a.engine, &p, &draw, &drawn, &logprobs);
+    for (int32_t k = 0; k < p.n_rows && r == CO_OK; k++) r = accept(d, &d->slot[d->owner[k]], drawn[k], logprobs[k]);
     return r;
 }
 

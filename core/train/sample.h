@@ -1,4 +1,4 @@
-/* sample.h: from logits to a token. */
+/* sample.h: how tokens are drawn; the draw itself is the backend's (SAMPLE_TOKEN, <coati/ops.h>). */
 #ifndef CORE_TRAIN_SAMPLE_H
 #define CORE_TRAIN_SAMPLE_H
 #include <stdint.h>
@@ -10,10 +10,7 @@ typedef struct sample_opts {
     uint64_t seed;
 } sample_opts;
 
-typedef struct sample_space { float *p; int32_t *order; } sample_space; /* [n_vocab] each, the caller's */
-
-/* Order: temperature, top-k, top-p, as Hugging Face's warpers. The draw depends on (seed, key, position) alone, so a
- * text is the same however sequences are batched. *logprob: of the token under the unmodified logits; may be NULL. */
-int32_t sample_token(const float *logits, int64_t n_vocab, const sample_opts *o, uint64_t key, int64_t position,
-                     sample_space *space, double *logprob);
+/* A row's settings, in SAMPLE_TOKEN's order: temperature, top_k, top_p, u. u depends on (seed, key, position) alone, so a text is
+ * the same however sequences are batched. */
+void sample_row(const sample_opts *o, uint64_t key, int64_t position, float row[4]);
 #endif

@@ -229,6 +229,32 @@ static int make_shift(kase *k, const lives *l, int v)
     k->out[0].ids = 1;
     return 1;
 }
+/* Greedy and drawn rows with ties among the logits; more rows than one, each with its own settings. */
+static int make_sample(kase *k, const lives *l, int v)
+{
+    static const int64_t vocab[] = {1, 7, 257, 5000};
+    static const double how[][3] = {{0, 0, 1}, {1, 0, 1}, {0.7, 5, 1}, {1.3, 0, 0.6}, {2, 40, 0.9}, {0.2, 1, 0.5}, {0.01, 0, 0.999}};
+    if (v >= 8) return 0;
+    k->n_in = 5;
+    k->n_out = 2;
+    for (int i = 0; i < 5; i++) {
+        k->in[i] = arg_new(l, CO_ROWS_GATHERED, 0, i ? 0 : vocab[v / 2]);
+        k->in[i].wide = 1;
+    }
+    arg_fill(&k->in[0], 1);
+    for (int64_t i = 0; i < k->in[0].n * k->in[0].cols; i++)
+        k->in[0].v[i] = v % 2 ? rint(2 * k->in[0].v[i]) / 2 : (double)(float)(4 * k->in[0].v[i]);
+    for (int64_t r = 0; r < k->in[1].n; r++) {
+        for (int c = 0; c < 3; c++) k->in[1 + c].v[r] = (double)(float)how[r % 7][c];
+        k->in[4].v[r] = (double)(float)rint(rng_uniform(7, 903, (uint64_t)r) * 1048575) / 1048576;
+    }
+    k->out[0] = arg_new(l, CO_ROWS_GATHERED, 0, 0);
+    k->out[0].ids = 1;
+    k->out[1] = arg_new(l, CO_ROWS_GATHERED, 0, 0);
+    k->out[1].wide = 1;
+    k->noise = 1e-6;
+    return 1;
+}
 static int make_none(kase *k, const lives *l, int v)
 {
     if (v >= (k->op == CO_OP_FILL0 ? 2 : 1)) return 0;
@@ -293,7 +319,7 @@ static const entry rows[] = {
     BACKWARD(MINIMUM_BWD, MINIMUM), BACKWARD(MAXIMUM_BWD, MAXIMUM), BACKWARD(TOKEN_LOGPROB_BWD, TOKEN_LOGPROB),
     BACKWARD(TOKEN_LOGPROB_GRAD, TOKEN_LOGPROB), BACKWARD(MASKED_MEAN_BWD, MASKED_MEAN),
     BACKWARD(MASKED_SUM_ROWS_BWD, MASKED_SUM_ROWS), PLAIN(CONCAT, make_concat), PLAIN(LOSS_SEED, make_none),
-    PLAIN(FILL0, make_none), BACKWARD(SWIGLU_GRAD, SWIGLU)};
+    PLAIN(FILL0, make_none), BACKWARD(SWIGLU_GRAD, SWIGLU), PLAIN(SAMPLE_TOKEN, make_sample)};
 _Static_assert(sizeof rows / sizeof *rows == CO_OP_COUNT, "an op of ops.def has no row here");
 
 const entry *entry_of(uint32_t op) { return &rows[op]; }

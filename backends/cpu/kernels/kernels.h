@@ -10,6 +10,8 @@ void k_shift_ids(const cpu_step *s);
 void k_rmsnorm(const cpu_step *s), k_rmsnorm_bwd(const cpu_step *s), k_layernorm(const cpu_step *s), k_layernorm_bwd(const cpu_step *s);
 void k_rope(const cpu_step *s);
 void k_attention(const cpu_step *s), k_attention_bwd(const cpu_step *s), k_attention_cached(const cpu_step *s);
+void k_sample_token(const cpu_step *s);
+size_t k_sample_scratch(const cpu *c, const co_plan *p, const co_step_op *op);
 void k_swiglu(const cpu_step *s), k_swiglu_bwd(const cpu_step *s), k_swiglu_grad(const cpu_step *s), k_unary(const cpu_step *s), k_unary_bwd(const cpu_step *s);
 void k_dropout(const cpu_step *s), k_binary(const cpu_step *s), k_select_bwd(const cpu_step *s), k_concat(const cpu_step *s);
 void k_split(const cpu_step *s), k_fill0(const cpu_step *s);

@@ -21,7 +21,7 @@ static const cpu_kernel_entry ops[CO_OP_COUNT] = {
     KS(TOKEN_LOGPROB, k_token_logprob, k_classifier_scratch), KS(TOKEN_LOGPROB_BWD, k_token_logprob_bwd, k_classifier_scratch),
     KS(TOKEN_LOGPROB_GRAD, k_token_logprob_grad, k_classifier_scratch),
     K(MASKED_MEAN, k_masked_mean), K(MASKED_MEAN_BWD, k_masked_mean_bwd), K(MASKED_SUM_ROWS, k_masked_sum_rows),
-    K(MASKED_SUM_ROWS_BWD, k_masked_sum_rows_bwd), K(LOSS_SEED, k_loss_seed),
+    K(MASKED_SUM_ROWS_BWD, k_masked_sum_rows_bwd), K(LOSS_SEED, k_loss_seed), KS(SAMPLE_TOKEN, k_sample_token, k_sample_scratch),
 };
 
 #define TEXT_OF(x) #x

@@ -26,6 +26,14 @@ typedef struct co_attr_dropout {
     float p;
     uint32_t stream; /* one a call of dropout within a unit */
 } co_attr_dropout;
+/* SAMPLE_TOKEN draws a token of each row from u in [0, 1). All are fp32; z is a row of logits.
+ * temperature 0: the lowest id of the largest logit. Else, in this order:
+ *   K: the tokens fewer than top_k logits are larger than (ties are kept; top_k 0: all)
+ *   w_v = floor(2^40 exp((z_v - max z) / temperature)) of those in K, whole numbers: sums do not depend on their order
+ *   P: the first of K, by falling logit, then rising id, whose w sum to at least ceil(top_p sum_K w) (top_p 1: all of K)
+ *   the token: the first of P at which the sum of w passes floor(u sum_P w)
+ * logprob is that of the unmodified row: z_id - log sum_v exp(z_v). Temperature, top-k, top-p as Hugging Face orders them. */
+#define CO_SAMPLE_ONE ((double)((uint64_t)1 << 40))
 typedef struct co_attr_cached {
     co_attn attn;
     int32_t slot_len; /* positions a cache slot holds; slot c's rows start at c*slot_len */
