@@ -96,7 +96,11 @@ static void product(vjp *d, uint32_t v, uint32_t other, uint32_t dy)
     deliver(d, v, dx);
 }
 
-static void rule_linear(vjp *d, const gnode *n, uint32_t dy)
+/* One rule for each op that ops.def marks DIFF: the table below does not compile without it. dy: the gradient of the first
+ * output, 0 where none has come (only SPLIT is asked then). */
+#define RULE(id) static void rule_##id(vjp *d, const gnode *n, uint32_t dy)
+
+RULE(LINEAR)
 {
     const uint32_t x = n->in[0], w = n->in[1], dx = place(d, x);
     if (dx != CO_NONE) {
@@ -114,7 +118,7 @@ static void rule_linear(vjp *d, const gnode *n, uint32_t dy)
     if (db != CO_NONE) emit(d->g, CO_OP_LINEAR_BWD_B, 1, &dy, NULL, 0, 1, &db);
 }
 
-static void rule_norm(vjp *d, const gnode *n, uint32_t dy)
+static void norm(vjp *d, const gnode *n, uint32_t dy)
 {
     const int layer = n->op == CO_OP_LAYERNORM;
     const uint32_t in[3] = {n->in[0], n->in[1], dy};
@@ -127,7 +131,7 @@ static void rule_norm(vjp *d, const gnode *n, uint32_t dy)
     deliver(d, n->in[0], out[0]);
 }
 
-static void rule_attention(vjp *d, const gnode *n, uint32_t dy)
+RULE(ATTENTION)
 {
     const uint32_t in[6] = {n->in[0], n->in[1], n->in[2], n->out[0], n->out[1], dy};
     uint32_t out[3];
@@ -138,7 +142,7 @@ static void rule_attention(vjp *d, const gnode *n, uint32_t dy)
 }
 
 /* Two inputs, two gradients, one op. */
-static void rule_pair(vjp *d, const gnode *n, uint32_t dy, uint32_t op)
+static void pair(vjp *d, const gnode *n, uint32_t dy, uint32_t op)
 {
     const uint32_t in[3] = {n->in[0], n->in[1], dy};
     uint32_t out[2] = {place(d, n->in[0]), place(d, n->in[1])};
@@ -148,7 +152,7 @@ static void rule_pair(vjp *d, const gnode *n, uint32_t dy, uint32_t op)
     deliver(d, n->in[1], out[1]);
 }
 
-static void rule_logprob(vjp *d, const gnode *n, uint32_t dy)
+RULE(TOKEN_LOGPROB)
 {
     const uint32_t in[5] = {n->in[0], n->in[1], n->in[2], n->out[1], dy};
     uint32_t out[2] = {place(d, n->in[0]), place(d, n->in[1])};
@@ -158,8 +162,9 @@ static void rule_logprob(vjp *d, const gnode *n, uint32_t dy)
     deliver(d, n->in[1], out[1]);
 }
 
-static void rule_split(vjp *d, const gnode *n)
+RULE(SPLIT)
 {
+    (void)dy; /* each output has its own */
     co_graph *g = d->g;
     if (place(d, n->in[0]) == CO_NONE) return;
     uint32_t part[GRAPH_MAX_IO];
@@ -174,45 +179,58 @@ static void rule_split(vjp *d, const gnode *n)
     deliver(d, n->in[0], dx);
 }
 
+RULE(EMBEDDING)
+{
+    const uint32_t in[2] = {n->in[0], dy}, dw = place(d, n->in[1]);
+    if (dw != CO_NONE) emit(d->g, CO_OP_EMBEDDING_BWD, 2, in, NULL, 0, 1, &dw);
+}
+
+#define X_DY (const uint32_t[]){n->in[0], dy}
+#define DY_SECOND (const uint32_t[]){dy, n->in[1]}
+#define SECOND_DY (const uint32_t[]){n->in[1], dy}
+RULE(RMSNORM) { norm(d, n, dy); }
+RULE(LAYERNORM) { norm(d, n, dy); }
+RULE(ROPE) { unary(d, n, CO_OP_ROPE_BWD, 2, DY_SECOND); }
+RULE(SWIGLU) { pair(d, n, dy, CO_OP_SWIGLU_BWD); }
+RULE(GELU) { unary(d, n, CO_OP_GELU_BWD, 2, X_DY); }
+RULE(SILU) { unary(d, n, CO_OP_SILU_BWD, 2, X_DY); }
+RULE(RELU) { unary(d, n, CO_OP_RELU_BWD, 2, X_DY); }
+RULE(ROW_GATHER) { unary(d, n, CO_OP_ROW_GATHER_BWD, 2, DY_SECOND); }
+RULE(DROPOUT) { unary(d, n, CO_OP_DROPOUT, 1, &dy); }
+RULE(ADD) { scaled(d, n->in[0], dy, 1), scaled(d, n->in[1], dy, 1); }
+RULE(SUB) { scaled(d, n->in[0], dy, 1), scaled(d, n->in[1], dy, -1); }
+RULE(MUL) { product(d, n->in[0], n->in[1], dy), product(d, n->in[1], n->in[0], dy); }
+RULE(SCALE) { unary(d, n, CO_OP_SCALE, 1, &dy); }
+RULE(EXP) { product(d, n->in[0], n->out[0], dy); }
+RULE(LOG_SIGMOID) { unary(d, n, CO_OP_LOG_SIGMOID_BWD, 2, X_DY); }
+RULE(CLAMP) { unary(d, n, CO_OP_CLAMP_BWD, 2, X_DY); }
+RULE(MINIMUM) { pair(d, n, dy, CO_OP_MINIMUM_BWD); }
+RULE(MAXIMUM) { pair(d, n, dy, CO_OP_MAXIMUM_BWD); }
+RULE(MASKED_MEAN) { unary(d, n, CO_OP_MASKED_MEAN_BWD, 2, SECOND_DY); }
+RULE(MASKED_SUM_ROWS) { unary(d, n, CO_OP_MASKED_SUM_ROWS_BWD, 2, SECOND_DY); }
+
+static void stops(vjp *d, const gnode *n, uint32_t dy) { (void)d, (void)n, (void)dy; }
+
+/* The last column of ops.def, as a function or none. */
+typedef void rule_fn(vjp *d, const gnode *n, uint32_t dy);
+static rule_fn *const rules[CO_OP_COUNT] = {
+#define DIFF(id) rule_##id,
+#define STOPS(id) stops,
+#define NONE(id) NULL,
+#define INFERENCE(id) NULL,
+#define INTEGER(id) NULL,
+#define SECOND(id) NULL,
+#define OP(id, name, min_in, max_in, n_out, derivative) derivative(id)
+#include <coati/ops.def>
+#undef OP
+};
+
 static int differentiate(vjp *d, const gnode *n)
 {
     const uint32_t dy = n->out[0] == CO_NONE ? 0 : d->grad[n->out[0]];
-    if (n->op == CO_OP_SPLIT) return rule_split(d, n), CO_OK;
-    if (!dy) return CO_OK;
-    const uint32_t dy_x[2] = {dy, n->in[1]}, x_dy[2] = {n->in[0], dy};
-    const uint32_t rows_dy[2] = {n->in[1], dy};
-    switch (n->op) {
-    case CO_OP_LINEAR: rule_linear(d, n, dy); break;
-    case CO_OP_EMBEDDING: {
-        const uint32_t dw = place(d, n->in[1]);
-        if (dw != CO_NONE) emit(d->g, CO_OP_EMBEDDING_BWD, 2, x_dy, NULL, 0, 1, &dw);
-        break;
-    }
-    case CO_OP_RMSNORM:
-    case CO_OP_LAYERNORM: rule_norm(d, n, dy); break;
-    case CO_OP_ROPE: unary(d, n, CO_OP_ROPE_BWD, 2, dy_x); break;
-    case CO_OP_ATTENTION: rule_attention(d, n, dy); break;
-    case CO_OP_SWIGLU: rule_pair(d, n, dy, CO_OP_SWIGLU_BWD); break;
-    case CO_OP_GELU: unary(d, n, CO_OP_GELU_BWD, 2, x_dy); break;
-    case CO_OP_SILU: unary(d, n, CO_OP_SILU_BWD, 2, x_dy); break;
-    case CO_OP_RELU: unary(d, n, CO_OP_RELU_BWD, 2, x_dy); break;
-    case CO_OP_ROW_GATHER: unary(d, n, CO_OP_ROW_GATHER_BWD, 2, dy_x); break;
-    case CO_OP_DROPOUT: unary(d, n, CO_OP_DROPOUT, 1, &dy); break;
-    case CO_OP_ADD: scaled(d, n->in[0], dy, 1), scaled(d, n->in[1], dy, 1); break;
-    case CO_OP_SUB: scaled(d, n->in[0], dy, 1), scaled(d, n->in[1], dy, -1); break;
-    case CO_OP_MUL: product(d, n->in[0], n->in[1], dy), product(d, n->in[1], n->in[0], dy); break;
-    case CO_OP_SCALE: unary(d, n, CO_OP_SCALE, 1, &dy); break;
-    case CO_OP_EXP: product(d, n->in[0], n->out[0], dy); break;
-    case CO_OP_LOG_SIGMOID: unary(d, n, CO_OP_LOG_SIGMOID_BWD, 2, x_dy); break;
-    case CO_OP_CLAMP: unary(d, n, CO_OP_CLAMP_BWD, 2, x_dy); break;
-    case CO_OP_MINIMUM: rule_pair(d, n, dy, CO_OP_MINIMUM_BWD); break;
-    case CO_OP_MAXIMUM: rule_pair(d, n, dy, CO_OP_MAXIMUM_BWD); break;
-    case CO_OP_TOKEN_LOGPROB: rule_logprob(d, n, dy); break;
-    case CO_OP_MASKED_MEAN: unary(d, n, CO_OP_MASKED_MEAN_BWD, 2, rows_dy); break;
-    case CO_OP_MASKED_SUM_ROWS: unary(d, n, CO_OP_MASKED_SUM_ROWS_BWD, 2, rows_dy); break;
-    case CO_OP_STOP_GRADIENT: break;
-    default: return graph_fail(d->g, "op '%s' has no derivative", op_name(n->op));
-    }
+    if (!dy && n->op != CO_OP_SPLIT) return CO_OK;
+    if (!rules[n->op]) return graph_fail(d->g, "op '%s' has no derivative", op_name(n->op));
+    rules[n->op](d, n, dy);
     return CO_OK;
 }
 
