@@ -52,7 +52,7 @@ for i in $(seq 24); do # a flipped bit in the header: refused, or harmless, and 
 done
 
 model; rm m/model.safetensors; bad "no weights" "m: neither model.safetensors"
-model; rm m/model.safetensors; : >m/pytorch_model.bin; bad "another format" "safe_serialization=True"
+model; rm m/model.safetensors; : >m/pytorch_model.bin; bad "another format" "coati-convert"
 model; mv m/model.safetensors m/x; mkdir m/model.safetensors; bad "a folder of that name" "m: "
 model; mv m/model.safetensors m/part.safetensors
 echo '{"weight_map":{"model.embed_tokens.weight":"gone.safetensors"}}' >m/model.safetensors.index.json; bad "a shard that is gone" "gone.safetensors"
