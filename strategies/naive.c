@@ -279,7 +279,8 @@ static int naive_step(void *self, int64_t step, double lr, double max_norm)
         co_optim_slice slice = {.struct_size = sizeof slice, .flags = g->flags, .n = g->n, .step = step,
                                 .master = g->master_at < 0 ? param : s->master + g->master_at, .grad = s->grads + g->grad_at,
                                 .grad_dtype = g->grad_dtype, .out = g->master_at < 0 ? NULL : param, .out_dtype = g->dtype,
-                                .lr = (float)lr, .grad_scale = 1, .dev_scale = &s->a.state->factor, .dev_skip = &s->a.state->skip};
+                                .lr = (float)lr, .grad_scale = 1, .dev_scale = &s->a.state->factor, .dev_skip = &s->a.state->skip,
+                                .dev_step = scaled(s) ? &s->a.state->updates : NULL};
         for (uint32_t i = 0; i < s->n_state; i++) slice.state[i] = s->state[i] + g->state_at;
         r = s->a.optim->update(s->a.optim_self, be, s->a.backend_self, &slice, s->a.compute);
     }

@@ -102,7 +102,7 @@ int flat_adamw(void *self, const co_optim_slice *s, float b1, float b2, float ep
     if (!up_to_fp32((co_dtype)s->grad_dtype) || (s->out && !up_to_fp32((co_dtype)s->out_dtype)))
         return CO_FAIL(c->host, CO_E_UNSUPPORTED, "backend cpu: AdamW takes and gives fp32, bf16 and fp16");
     if (s->dev_skip && *s->dev_skip) return CO_OK;
-    const double t = (double)s->step;
+    const double t = (double)(s->dev_step ? *s->dev_step : s->step);
     const cpu_adamw now = {.grad_scale = s->dev_scale ? s->grad_scale * *s->dev_scale : s->grad_scale, .b1 = b1, .b2 = b2,
                            .lr_t = (float)(s->lr / (1 - pow(b1, t))), .root = (float)(1 / sqrt(1 - pow(b2, t))), .eps = eps,
                            .decay = s->flags & CO_SLICE_NO_DECAY ? 1.0f : (float)(1 - (double)s->lr * wd)};

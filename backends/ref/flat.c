@@ -86,7 +86,7 @@ int ref_flat_adamw(void *self, const co_optim_slice *s, float b1, float b2, floa
 {
     float *m = s->state[0], *v = s->state[1];
     const double scale = (double)s->grad_scale * (s->dev_scale ? *s->dev_scale : 1);
-    const double decay = s->flags & CO_SLICE_NO_DECAY ? 0 : wd, t = (double)s->step;
+    const double decay = s->flags & CO_SLICE_NO_DECAY ? 0 : wd, t = (double)(s->dev_step ? *s->dev_step : s->step);
     (void)self, (void)on;
     if (s->dev_skip && *s->dev_skip) return CO_OK;
     for (int64_t i = 0; i < s->n; i++) {

@@ -47,6 +47,8 @@ typedef struct engine_args {
     int32_t dropout;           /* 1: apply what the model declares, in training; 0: none of it */
     int32_t checkpoint_blocks; /* keep block inputs only, run blocks again in the backward */
     int32_t no_graphs;         /* never capture passes */
+    const co_scaler *scaler;   /* fp16: the loss is scaled, beginning with initial_scale; NULL: it is not */
+    double initial_scale;
 } engine_args;
 
 typedef struct engine_memory { /* bytes */
@@ -97,6 +99,15 @@ int engine_step(engine *e, int64_t step, double lr, double max_norm, co_step_sta
  * its micro-steps. CO_E_STATE: loss or gradient were not finite and nothing was updated from there on. */
 int engine_collect(engine *e, int64_t step, engine_result *out, co_step_stats *stats);
 int engine_is_async(const engine *e);
+
+/* What a later run needs beside weights and optimizer states. Waits for what is queued. */
+typedef struct engine_scalars {
+    double loss_scale;
+    int64_t growth_step, hyst_step; /* of the scaler */
+    int64_t updates;                /* steps that were not skipped */
+} engine_scalars;
+int engine_get_scalars(engine *e, engine_scalars *out);
+int engine_set_scalars(engine *e, const engine_scalars *in);
 int engine_evaluate(engine *e, const engine_batch *b, double inv_denom, engine_result *out);
 
 /* One generation pass over sequences that continue in their cache slots: sequence i adds the tokens

@@ -117,7 +117,7 @@ static int take_pinned(engine *e, size_t bytes, char **out)
 /* The step's state and sums, and where the host gets them. */
 static int prepare_results(engine *e)
 {
-    const co_step_state start = {.loss_scale = 1};
+    const co_step_state start = {.loss_scale = e->a.scaler ? (float)e->a.initial_scale : 1};
     const co_backend_vt *be = e->a.backend;
     e->state = (co_step_state *)(void *)(e->out + e->state_at);
     e->sums = (double *)(void *)(e->out + e->sums_at);

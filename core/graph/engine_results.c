@@ -45,12 +45,28 @@ int engine_collect(engine *e, int64_t step, engine_result *out, co_step_stats *s
     name_metrics(e, out);
     out->loss = sums[0];
     for (uint32_t i = 0; i < e->n_metrics; i++) out->metric[i] = sums[(size_t)(i + 1) * (OUT_SLOT / sizeof(float))];
-    *stats = (co_step_stats){.struct_size = sizeof *stats, .skipped = s.skip, .grad_norm = s.norm, .loss_scale = s.used_scale};
+    *stats = (co_step_stats){.struct_size = sizeof *stats, .skipped = s.skip, .grad_norm = s.norm, .loss_scale = s.used_scale, .next_scale = s.loss_scale};
     if (s.skip) r = e->a.strategy->stats(e->strategy, step, stats);
     if (r || !s.stuck) return r;
     if (!isfinite(out->loss))
         return FAIL(CO_E_STATE, "step %lld: the loss is not finite; the weights are those of step %lld. A lower lr may help", (long long)step, (long long)step - 1);
     return FAIL(CO_E_STATE, "step %lld: the gradient's norm is not finite; nothing was updated. A lower lr, or max_grad_norm, may help", (long long)step);
+}
+
+int engine_get_scalars(engine *e, engine_scalars *out)
+{
+    co_step_state s;
+    int r = e->a.backend->stream_sync(e->a.backend_self, NULL);
+    if (r == CO_OK) r = e->a.backend->copy(e->a.backend_self, &s, e->state, sizeof s, NULL);
+    if (r == CO_OK) *out = (engine_scalars){s.loss_scale, s.growth_step, s.hyst_step, s.updates};
+    return r;
+}
+
+int engine_set_scalars(engine *e, const engine_scalars *in)
+{
+    const co_step_state s = {.loss_scale = (float)in->loss_scale, .growth_step = (int32_t)in->growth_step,
+                             .hyst_step = (int32_t)in->hyst_step, .updates = in->updates};
+    return e->a.backend->copy(e->a.backend_self, e->state, &s, sizeof s, NULL);
 }
 
 int engine_read_out(engine *e, engine_result *out)

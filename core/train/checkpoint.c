@@ -1,4 +1,5 @@
 #include "core/train/checkpoint.h"
+#include "core/train/checkpoint_state.h"
 #include "core/base/error.h"
 #include "core/base/fs.h"
 #include "core/base/log.h"
@@ -58,15 +59,13 @@ static int write_text(const char *dir, const char *name, const char *text)
 
 static int fill(const char *dir, int64_t step, engine *e, const param_table *t, uint32_t n_state, const config *c)
 {
-    char state[256];
     char *weights = fs_join(dir, "weights.safetensors"), *optimizer = fs_join(dir, "optimizer.safetensors"), *ini = config_print(c);
     float *buf = mem_calloc(PIECE, sizeof *buf);
     int r = weights && optimizer && ini && buf ? fs_mkdirs(dir) : CO_E_NOMEM;
     if (r == CO_OK) r = write_tensors(weights, e, t, 0, 0, buf);
     if (r == CO_OK && n_state) r = write_tensors(optimizer, e, t, 1, n_state, buf);
-    snprintf(state, sizeof state, "{\"format\":1,\"step\":%" PRId64 ",\"optimizer_states\":%u}\n", step, n_state);
     if (r == CO_OK) r = write_text(dir, "config.ini", ini);
-    if (r == CO_OK) r = write_text(dir, "state.json", state);
+    if (r == CO_OK) r = checkpoint_write_state(dir, step, n_state, e);
     if (r == CO_OK) r = fs_sync_dir(dir);
     mem_free(buf);
     mem_free(ini);
@@ -187,6 +186,7 @@ int checkpoint_load(const char *output, int64_t step, engine *e, const param_tab
     float *buf = mem_calloc(PIECE, sizeof *buf);
     int r = weights && optimizer && buf ? read_tensors(weights, e, t, 0, 0, buf) : CO_E_NOMEM;
     if (r == CO_OK && n_state) r = read_tensors(optimizer, e, t, 1, n_state, buf);
+    if (r == CO_OK) r = checkpoint_read_state(dir, step, e);
     mem_free(buf);
     mem_free(optimizer);
     mem_free(weights);

@@ -103,6 +103,10 @@ int metrics_train(metrics *m, const metrics_step *s)
     put_number(&l, "loss", s->loss);
     put_number(&l, "lr", s->lr);
     put_number(&l, "grad_norm", s->grad_norm);
+    if (s->loss_scale > 0) {
+        put_number(&l, "loss_scale", s->loss_scale);
+        put_count(&l, "skipped", s->skipped);
+    }
     put_count(&l, "tokens", s->tokens);
     put_count(&l, "samples", s->samples);
     put(&l, "tokens_per_s", s->tokens_per_s, "%.1f", s->tokens_per_s);

@@ -12,6 +12,8 @@ void metrics_close(metrics *m);
 typedef struct metrics_step {
     int64_t step, tokens, samples;
     double epoch, loss, lr, grad_norm, tokens_per_s, step_s;
+    double loss_scale; /* fp16: that the step's gradients carried; 0: no such column */
+    int64_t skipped;   /* fp16: 1 if it overflowed and changed nothing */
     uint64_t mem_device_bytes, mem_host_bytes;
 } metrics_step;
 int metrics_train(metrics *m, const metrics_step *s);

@@ -12,6 +12,7 @@ static const char *const lora_biases[] = {"none", "all", "lora_only", NULL};
 static const char *const bads[] = {"stop", "skip", NULL};
 static const char *const schedules[] = {"cosine", "linear", "constant", NULL};
 static const char *const dtypes[] = {"fp32", "bf16", "fp16", NULL};
+static const char *const save_dtypes[] = {"auto", "fp32", "bf16", "fp16", NULL};
 static const char *const resumes[] = {"auto", "always", "never", NULL};
 static const char *const dropouts[] = {"off", "config", NULL};
 static const char *const progresses[] = {"auto", "bar", "plain", "off", NULL};
@@ -25,6 +26,7 @@ static const co_opt run_rows[] = {
     ROW(run_opts, epochs, "epochs", CO_OPT_INT, "1", 1, 1e9, NULL, "passes over the data"),
     ROW(run_opts, stop_after, "stop_after", CO_OPT_INT, "0", 0, 1e15, NULL, "end early after this many steps, resumable; 0: never"),
     ROW(run_opts, save_model, "save_model", CO_OPT_BOOL, "1", 0, 0, NULL, "write model/ at the end"),
+    ROW(run_opts, save_dtype, "save_dtype", CO_OPT_ENUM, "auto", 0, 0, save_dtypes, "of model/; auto: as the weights it began with are stored, fp32 after a random start"),
     ROW(run_opts, deterministic, "deterministic", CO_OPT_BOOL, "0", 0, 0, NULL, "same bits every time; the CPU always is"), CO_OPT_END};
 static const co_opt model_rows[] = {
     {"path", CO_OPT_PATH, offsetof(model_opts, path), CO_OPT_REQUIRED | CO_OPT_FILE_EXISTS, NULL, 0, 0, NULL, "Hugging Face directory"},
@@ -64,7 +66,15 @@ static const co_opt schedule_rows[] = {
     ROW(schedule_opts, steps, "steps", CO_OPT_INT, "0", 0, 1e15, NULL, "length in steps; 0: the run's own"),
     ROW(schedule_opts, warmup_ratio, "warmup_ratio", CO_OPT_FLOAT, "0.03", 0, 1, NULL, "share of the steps with a linear rise"),
     ROW(schedule_opts, min_ratio, "min_ratio", CO_OPT_FLOAT, "0", 0, 1, NULL, "end of the schedule, as a share of lr"), CO_OPT_END};
-static const co_opt precision_rows[] = {ROW(precision_opts, dtype, "dtype", CO_OPT_ENUM, "fp32", 0, 0, dtypes, "of parameters and activations"), CO_OPT_END};
+static const co_opt precision_rows[] = {
+    ROW(precision_opts, dtype, "dtype", CO_OPT_ENUM, "fp32", 0, 0, dtypes, "of parameters and activations; master weights and optimizer states are fp32"),
+    ROW(precision_opts, initial_scale, "initial_scale", CO_OPT_FLOAT, "65536", 1e-30, 1e30, NULL, "fp16: the loss is multiplied by this at first"),
+    ROW(precision_opts, growth_factor, "growth_factor", CO_OPT_FLOAT, "2", 1.000001, 1e6, NULL, "fp16: the scale grows by it after growth_interval steps without overflow"),
+    ROW(precision_opts, backoff_factor, "backoff_factor", CO_OPT_FLOAT, "0.5", 1e-6, 0.999999, NULL, "fp16: and is multiplied by it when gradients overflow"),
+    ROW(precision_opts, growth_interval, "growth_interval", CO_OPT_INT, "1000", 1, 1e9, NULL, "fp16: steps without overflow before the scale grows"),
+    ROW(precision_opts, hysteresis, "hysteresis", CO_OPT_INT, "2", 0, 1e9, NULL, "fp16: overflows taken before the scale falls; each further one lowers it, until it has grown"),
+    ROW(precision_opts, min_scale, "min_scale", CO_OPT_FLOAT, "1", 0, 1e30, NULL, "fp16: the scale never falls below; 0: no limit"),
+    ROW(precision_opts, max_scale, "max_scale", CO_OPT_FLOAT, "4294967296", 0, 1e30, NULL, "fp16: nor grows above; 0: no limit"), CO_OPT_END};
 static const co_opt strategy_rows[] = {ROW(strategy_opts, name, "name", CO_OPT_STR, "naive", 0, 0, NULL, "who holds which bytes"), CO_OPT_END};
 static const co_opt lora_rows[] = {
     ROW(lora_opts, rank, "rank", CO_OPT_INT, "0", 0, 65536, NULL, "of the adapters; above 0 they are all that trains; 0: off"),
@@ -112,6 +122,17 @@ static int check_split(const config *c, options *o)
     return CO_OK;
 }
 
+static int check_scaler(const config *c, const precision_opts *o)
+{
+    if (o->min_scale > 0 && o->initial_scale < o->min_scale)
+        return FAIL(CO_E_CONFIG, "%s: [precision] initial_scale = %g is below min_scale = %g", config_where(c, "precision", "initial_scale"),
+                    o->initial_scale, o->min_scale);
+    if (o->max_scale > 0 && (o->initial_scale > o->max_scale || o->min_scale > o->max_scale))
+        return FAIL(CO_E_CONFIG, "%s: [precision] %s is above max_scale = %g", config_where(c, "precision", "max_scale"),
+                    o->initial_scale > o->max_scale ? "initial_scale" : "min_scale", o->max_scale);
+    return CO_OK;
+}
+
 static int check(const config *c, options *o)
 {
     if (o->run.stage != 0) return not_offered(c, "run", "stage", "sft");
@@ -121,8 +142,8 @@ static int check(const config *c, options *o)
         return FAIL(CO_E_CONFIG, "%s: [model] train = embeddings and [lora] rank = %lld cannot be had together", config_where(c, "model", "train"),
                     (long long)o->lora.rank);
     if (o->model.offload_activations) return not_offered(c, "model", "offload_activations", "0");
-    if (o->precision.dtype == DTYPE_FP16) return not_offered(c, "precision", "dtype", "fp32 and bf16");
-    int r = check_split(c, o);
+    int r = check_scaler(c, &o->precision);
+    if (r == CO_OK) r = check_split(c, o);
     if (r) return r;
     char *end;
     if (strcmp(o->checkpoint.every, "never") == 0) {

@@ -5,7 +5,7 @@
 #include <coati/types.h>
 
 typedef struct run_opts {
-    int32_t stage, save_model, deterministic, pad;
+    int32_t stage, save_model, deterministic, save_dtype; /* save_dtype: SAVE_* */
     const char *output, *backend;
     int64_t seed, max_steps, epochs, stop_after;
 } run_opts;
@@ -22,7 +22,11 @@ typedef struct eval_opts { int64_t every, batches; } eval_opts;
 typedef struct loss_opts { const char *name; } loss_opts;
 typedef struct optimizer_opts { const char *name; double lr, max_grad_norm; } optimizer_opts;
 typedef struct schedule_opts { int32_t name, pad; int64_t steps; double warmup_ratio, min_ratio; } schedule_opts;
-typedef struct precision_opts { int32_t dtype, pad; } precision_opts;
+typedef struct precision_opts {
+    int32_t dtype, pad;
+    double initial_scale, growth_factor, backoff_factor, min_scale, max_scale; /* fp16 */
+    int64_t growth_interval, hysteresis;
+} precision_opts;
 typedef struct strategy_opts { const char *name; } strategy_opts;
 typedef struct lora_opts { int64_t rank; double alpha, dropout; const char *targets; int32_t bias, rslora, merge, pad; } lora_opts;
 typedef struct checkpoint_opts { const char *every; int64_t keep; int32_t resume, pad; int64_t every_steps; } checkpoint_opts;
@@ -31,6 +35,7 @@ typedef struct plugins_opts { const char *path; } plugins_opts;
 
 enum { INIT_PRETRAINED = 0, INIT_RANDOM };
 enum { DTYPE_FP32 = 0, DTYPE_BF16, DTYPE_FP16 };
+enum { SAVE_AUTO = 0, SAVE_FP32, SAVE_BF16, SAVE_FP16 };
 enum { TRAIN_ALL = 0, TRAIN_EMBEDDINGS, TRAIN_LORA };
 enum { BAD_STOP = 0, BAD_SKIP };
 enum { PROGRESS_AUTO = 0, PROGRESS_BAR, PROGRESS_PLAIN, PROGRESS_OFF };

@@ -12,7 +12,9 @@ static int gather(void *ctx, uint32_t param, int64_t first, int64_t n, float *ou
 
 static int write_model(run *r, const char *dir, const param_table *table, params_read_fn read, void *ctx)
 {
-    const params_export_args a = {.dir = dir, .table = table, .read = read, .ctx = ctx, .config = r->hf, .dtype = CO_F32,
+    static const co_dtype types[] = {[SAVE_FP32] = CO_F32, [SAVE_BF16] = CO_BF16, [SAVE_FP16] = CO_F16};
+    const int32_t as = r->o.run.save_dtype;
+    const params_export_args a = {.dir = dir, .table = table, .read = read, .ctx = ctx, .config = r->hf, .dtype = as == SAVE_AUTO ? r->stored : types[as],
                                   .tokenizer_dir = r->o.tokenizer.path[0] ? r->o.tokenizer.path : r->o.model.path};
     const int s = params_export(&a);
     if (s == CO_OK) progress_note("model written to %s", dir);

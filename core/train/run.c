@@ -124,6 +124,20 @@ static int open_table(run *r)
     return s;
 }
 
+/* The type that holds most of the weights, of those a model can be written in. */
+static co_dtype most_stored(const st_set *w)
+{
+    static const co_dtype types[] = {CO_F32, CO_BF16, CO_F16};
+    double n[3] = {0};
+    int most = 0;
+    for (size_t i = 0; i < st_count(w); i++)
+        for (int k = 0; k < 3; k++)
+            if (st_at(w, i)->dtype == types[k]) n[k] += (double)(st_at(w, i)->bytes / co_dtype_bytes(types[k]));
+    for (int k = 1; k < 3; k++)
+        if (n[k] > n[most]) most = k;
+    return types[most];
+}
+
 static int open_model(run *r, const char *adapter_dir)
 {
     const co_feature *f;
@@ -142,6 +156,7 @@ static int open_model(run *r, const char *adapter_dir)
     if (s == CO_OK) s = open_table(r);
     if (s == CO_OK && r->o.model.init == INIT_PRETRAINED) s = st_open_dir(r->o.model.path, &r->weights);
     if (s == CO_OK && r->weights) s = params_load(r->table, r->weights, r->hf, 0, NULL, NULL, NULL); /* the checks only */
+    if (s == CO_OK && r->weights) r->stored = most_stored(r->weights);
     return s;
 }
 
@@ -170,7 +185,12 @@ static int open_engine(run *r)
     size_answers(r);
     if (r->train.loader) loader_capacity(r->train.loader, &tokens, &seqs);
     if (r->eval.loader) loader_capacity(r->eval.loader, &eval_tokens, &eval_seqs);
+    const precision_opts *p = &r->o.precision;
+    const co_scaler scaler = {.growth_factor = (float)p->growth_factor, .backoff_factor = (float)p->backoff_factor,
+                              .min_scale = (float)p->min_scale, .max_scale = (float)p->max_scale,
+                              .growth_interval = (int32_t)p->growth_interval, .hysteresis = (int32_t)p->hysteresis};
     const engine_args a = {
+        .scaler = p->dtype == DTYPE_FP16 ? &scaler : NULL, .initial_scale = p->initial_scale,
         .host = host_services(r->host), .backend = r->backend, .backend_self = r->backend_self, .model = run_model(r),
         .model_self = run_model_self(r), .params = r->table, .strategy = r->strategy, .strategy_opts = r->strategy_opts, .comm = r->comm,
         .comm_self = r->comm_self, .optim = r->optim, .optim_self = r->optim_self, .loss = r->loss, .loss_self = r->loss_self,

@@ -26,6 +26,7 @@ typedef struct run {
     host *host;
     hf_config *hf;
     st_set *weights; /* NULL with init = random */
+    co_dtype stored; /* what most of them are stored in; fp32 with init = random */
     tokenizer tokenizer;
     const co_backend_vt *backend;
     const co_comm_vt *comm;

@@ -30,6 +30,7 @@ typedef struct sft {
     int64_t done, last_saved, total; /* steps */
     int64_t first_step;              /* done when the loop began */
     double began, reported;          /* when; reported: the last step's numbers were there */
+    int overflows;                   /* in a row with the scale at its least */
 } sft;
 
 static double now(void)
@@ -131,6 +132,20 @@ static int train_step(sft *s, const step_batch *b, queued_step *q)
     return CO_OK;
 }
 
+#define OVERFLOWS_AT_THE_END 20 /* in a row, with a scale that cannot fall: it is not the scale */
+
+/* fp16: a step whose gradients overflowed was skipped; says where and what the scale becomes. */
+static int note_overflow(sft *s, int64_t step, const co_step_stats *st)
+{
+    if (!st->skipped) return s->overflows = 0, CO_OK;
+    log_line(CO_LOG_WARN, "fp16", "step %" PRId64 ": the gradient of '%s' overflowed; nothing was updated, the loss scale goes from %g to %g",
+             step, st->overflowed ? st->overflowed : "?", (double)st->loss_scale, (double)st->next_scale);
+    s->overflows = st->next_scale < st->loss_scale || st->loss_scale > (float)s->r->o.precision.min_scale ? 0 : s->overflows + 1;
+    if (s->overflows < OVERFLOWS_AT_THE_END) return CO_OK;
+    return FAIL(CO_E_STATE, "step %" PRId64 ": %d steps in a row overflowed in fp16 though the loss scale is %g, the least [precision] min_scale allows; "
+                "the last in '%s'. Use dtype = bf16, or a lower lr", step, OVERFLOWS_AT_THE_END, (double)st->loss_scale, st->overflowed ? st->overflowed : "?");
+}
+
 /* Writes down what came of a step. */
 static int write_down(sft *s, queued_step *q)
 {
@@ -145,6 +160,9 @@ static int write_down(sft *s, queued_step *q)
         if (r) return r;
         m->loss = res.loss;
         m->grad_norm = stats.grad_norm;
+        if (o->precision.dtype == DTYPE_FP16) m->loss_scale = stats.loss_scale, m->skipped = stats.skipped;
+        const int e = note_overflow(s, m->step, &stats);
+        if (e) return e;
     }
     const double t = now();
     m->step_s = t - (q->started > s->reported ? q->started : s->reported);

@@ -113,9 +113,14 @@ __device__ inline float adamw_one(float p, float g, float *m, float *v, const ad
     return p * k.decay - k.lr_t * *m / (sqrtf(*v) * k.root + k.eps);
 }
 template <class G, class O> __global__ void __launch_bounds__(THREADS)
-    update(float *master, const G *grad, O *out, float *m, float *v, int64_t n, adamw k, const float *dev_scale, const int32_t *dev_skip)
+    update(float *master, const G *grad, O *out, float *m, float *v, int64_t n, adamw k, const float *dev_scale, const int32_t *dev_skip,
+           const int64_t *dev_step, float lr)
 {
     if (dev_skip && *dev_skip) return;
+    if (dev_step) { /* what the host computes where it knows the step */
+        k.lr_t = (float)(lr / (1 - pow((double)k.b1, (double)*dev_step)));
+        k.root = (float)(1 / sqrt(1 - pow((double)k.b2, (double)*dev_step)));
+    }
     const float scale = dev_scale ? k.scale * *dev_scale : k.scale;
     const int64_t vectors = n / 4;
     for (int64_t i = (int64_t)blockIdx.x * THREADS + threadIdx.x; i < vectors; i += (int64_t)gridDim.x * THREADS) {
@@ -152,6 +157,7 @@ extern "C" int cuda_flat_adamw(void *self, const co_optim_slice *s, float b1, fl
     const unsigned blocks = grid_for(s->n, THREADS * 4, (unsigned)c->sms * 32);
     void *out = s->out == s->master ? NULL : s->out;
     WITH_TYPE(s->grad_dtype, G, WITH_TYPE(s->out_dtype, O, (update<G, O><<<blocks, THREADS, 0, cuda_stream(c, on)>>>(
-        s->master, (const G *)s->grad, (O *)out, (float *)s->state[0], (float *)s->state[1], s->n, k, s->dev_scale, s->dev_skip));))
+        s->master, (const G *)s->grad, (O *)out, (float *)s->state[0], (float *)s->state[1], s->n, k, s->dev_scale, s->dev_skip,
+        s->dev_step, s->lr));))
     return cuda_check(c, cudaGetLastError(), "AdamW");
 }

@@ -106,6 +106,7 @@ typedef struct co_optim_slice {
     float lr, grad_scale;        /* the gradient is multiplied by grad_scale first */
     const float *dev_scale;      /* optional: a further factor that lives on the device */
     const int32_t *dev_skip;     /* optional: non-zero on the device skips the update */
+    const int64_t *dev_step;     /* optional: the step, where skipped ones do not count (co_step_state.updates) */
 } co_optim_slice;
 
 typedef struct co_backend_vt {

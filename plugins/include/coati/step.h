@@ -30,7 +30,7 @@ typedef struct co_step_rule {
 } co_step_rule;
 
 /* Lives where kernels read it: device memory on a device. The host starts it with zeros and loss_scale (1 without
- * scaling), saves and restores loss_scale, growth_step and hyst_step. */
+ * scaling), saves and restores loss_scale, growth_step, hyst_step and updates. */
 typedef struct co_step_state {
     double norm;       /* of the step's gradients, loss scale taken out, before clipping */
     float factor;      /* the update multiplies gradients by it: clipping and 1 / used_scale */
@@ -40,6 +40,7 @@ typedef struct co_step_state {
     int32_t growth_step, hyst_step;
     int32_t stuck;     /* without scaling: a step was not finite */
     int32_t pad;
+    int64_t updates;   /* steps that were not skipped, the judged one included: the t of bias corrections */
 } co_step_state;
 
 /* After step k's flag the scale is that of step k+1. */
@@ -74,5 +75,6 @@ CO_BOTH void co_step_judge(const co_step_rule *r, double squares, co_step_state 
     s->factor = r->max_norm > 0 && r->max_norm / (s->norm + 1e-6) < 1 ? (float)(r->max_norm / (s->norm + 1e-6) / scale)
                                                                       : (float)(1 / scale);
     if (s->skip) s->factor = 0;
+    else s->updates++;
 }
 #endif

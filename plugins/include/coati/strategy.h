@@ -69,7 +69,7 @@ typedef struct co_step_stats {
     int32_t skipped;
     double grad_norm;       /* before clipping, loss scale taken out */
     float loss_scale;       /* that the step's gradients carried; 1 without scaling */
-    uint32_t pad;
+    float next_scale;       /* of the next step */
     const char *overflowed; /* skipped: the first parameter, in the order of the backward, whose gradient is not finite; may be NULL */
 } co_step_stats;
 
