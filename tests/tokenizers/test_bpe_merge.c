@@ -61,6 +61,13 @@ static void test_same(void)
     bpe_bytes_free(&fake_host, &work);
 }
 
+static bpe_words *new_words(void)
+{
+    bpe_words *w = bpe_words_new(&fake_host);
+    CHECK(w && bpe_words_ready(w) == CO_OK);
+    return w;
+}
+
 static double now(void)
 {
     struct timespec t;
@@ -80,7 +87,7 @@ static void test_long_word(void)
     CHECK(bpe_merges_open(&fake_host, &m.merges, LEVELS) == CO_OK);
     for (uint32_t i = 0; i < LEVELS; i++) bpe_merges_add(&m.merges, i, i, i + 1);
     bpe_model_prepare(&m);
-    bpe_words *w = bpe_words_new(&fake_host);
+    bpe_words *w = new_words();
     uint8_t *word = mem_alloc(N + 1, 1);
     memset(word, 'a', N + 1);
     const double start = now();
@@ -112,7 +119,7 @@ static void test_caches(void)
     for (uint32_t i = 0; i < 26; i++) CHECK(bpe_vocab_add(&m.vocab, &"abcdefghijklmnopqrstuvwxyz"[i], 1, i) == BPE_ADDED);
     CHECK(bpe_merges_open(&fake_host, &m.merges, 0) == CO_OK);
     bpe_model_prepare(&m);
-    bpe_words *w = bpe_words_new(&fake_host);
+    bpe_words *w = new_words();
     int bad = 0;
     for (int round = 0; round < 2; round++) {
         state = 7;
@@ -163,7 +170,7 @@ static void test_cuts(void)
             CHECK(bpe_merges_add_joint(&m.merges, bpe_utf8_next(&p), bpe_utf8_next(&q)) == CO_OK);
         }
         bpe_model_prepare(&m);
-        bpe_words *w = bpe_words_new(&fake_host);
+        bpe_words *w = new_words();
         for (int i = 0; i < 50; i++) {
             uint8_t text[512];
             uint32_t whole[512];
@@ -190,11 +197,100 @@ static void test_cuts(void)
     CHECK_MSG(differ == 0 && cut == 10000, "%d of %d differ", differ, cut);
 }
 
+typedef struct byte_model {
+    bpe_model m;
+    uint32_t ids[128], n_ids, next; /* tokens to choose from; the next free id */
+} byte_model;
+
+/* The merge of two tokens, and what it makes, which joins the tokens to choose from. */
+static uint32_t add_pair(byte_model *x, uint32_t a, uint32_t b)
+{
+    bpe_vocab *v = &x->m.vocab;
+    char text[256];
+    size_t a_len, b_len, len = 0;
+    const char *left = bpe_vocab_bytes(v, a, &a_len), *right = bpe_vocab_bytes(v, b, &b_len);
+    if (a_len + b_len > 12) return BPE_NO_ID;
+    for (size_t c = 0; c < a_len + b_len; c++) len += bpe_utf8_put(v->chars[(uint8_t)(c < a_len ? left[c] : right[c - a_len])], text + len);
+    uint32_t id = bpe_vocab_find_text(v, text, len);
+    if (id == BPE_NO_ID) {
+        id = x->next++;
+        CHECK(bpe_vocab_add(v, text, len, id) == BPE_ADDED);
+        x->ids[x->n_ids++] = id;
+    }
+    left = bpe_vocab_bytes(v, a, &a_len), right = bpe_vocab_bytes(v, b, &b_len);
+    bpe_merges_add(&x->m.merges, a, b, id);
+    CHECK(bpe_merges_add_byte_joint(&x->m.merges, (const uint8_t *)left, a_len, (const uint8_t *)right, b_len) == CO_OK);
+    return id;
+}
+
+static const char *const characters[] = {"\xE4\xBD\xA0", "\xE5\xA5\xBD", "\xE4\xB8\x96", "\xE7\x95\x8C", "a", "\xC3\xA9"};
+
+/* kind 0: whole characters only; 1: with a part that begins or ends inside one here and there; 2: any bytes. */
+static void open_byte_model(byte_model *x, int kind)
+{
+    enum { PAIRS = 60 };
+    char text[8];
+    *x = (byte_model){.m = {.host = &fake_host, .unk = BPE_NO_ID, .byte_level = 1, .ignore_merges = (int)draw(2)}, .next = 256};
+    CHECK(bpe_vocab_open(&fake_host, &x->m.vocab, 400, 400, 1 << 15, 1) == CO_OK);
+    CHECK(bpe_merges_open(&fake_host, &x->m.merges, PAIRS + 16) == CO_OK);
+    for (uint32_t b = 0; b < 256; b++) CHECK(bpe_vocab_add(&x->m.vocab, text, bpe_utf8_put(x->m.vocab.chars[b], text), b) == BPE_ADDED);
+    uint32_t whole[4], heads[4];
+    for (int i = 0; i < 4 && kind < 2; i++) {
+        const uint8_t *c = (const uint8_t *)characters[i];
+        heads[i] = add_pair(x, c[0], c[1]);
+        whole[i] = add_pair(x, heads[i], c[2]);
+        /* one that comes before the third and fourth character are whole */
+        if (kind == 1 && i == 1 && draw(2)) add_pair(x, whole[draw(2)], draw(2) ? add_pair(x, (uint8_t)characters[2][0], (uint8_t)characters[2][1]) : 0xE7);
+        else if (kind == 1 && i == 1) add_pair(x, (uint8_t)characters[2 + draw(2)][2], whole[draw(2)]);
+    }
+    if (kind == 2)
+        for (int i = 0; i < 6; i++)
+            for (const char *c = characters[i]; *c; c++) x->ids[x->n_ids++] = (uint8_t)*c;
+    else for (int i = x->n_ids = 0; i < 4; i++) x->ids[x->n_ids++] = whole[i];
+    for (uint32_t i = draw(kind == 2 ? PAIRS : 8) + 1; i > 0; i--) {
+        /* any bytes: half of them as texts have them, neighbours */
+        const uint32_t k = draw(x->n_ids - 1), a = x->ids[k], b = kind == 2 && draw(2) ? x->ids[k + 1] : x->ids[draw(x->n_ids)];
+        add_pair(x, a, b);
+    }
+    bpe_model_prepare(&x->m);
+}
+
+/* The same where symbols are bytes and tokens may begin and end inside characters. */
+static void test_byte_cuts(void)
+{
+    int differ = 0;
+    for (int round = 0; round < 600; round++) {
+        byte_model x;
+        open_byte_model(&x, round % 3);
+        bpe_words *with = new_words(), *without = new_words();
+        for (int i = 0; i < 60; i++) {
+            uint8_t word[300];
+            size_t len = 0;
+            for (uint32_t k = 1 + draw(i % 2 ? 8 : 80); k > 0; k--) {
+                const char *c = characters[draw(i % 3 ? 4 : 6)];
+                memcpy(word + len, c, strlen(c));
+                len += strlen(c);
+            }
+            with->n_ids = without->n_ids = 0;
+            x.m.cuts = 0;
+            CHECK(bpe_encode_word(&x.m, without, word, len) == CO_OK);
+            x.m.cuts = 1;
+            CHECK(bpe_encode_word(&x.m, with, word, len) == CO_OK);
+            differ += with->n_ids != without->n_ids || memcmp(with->ids, without->ids, with->n_ids * sizeof *with->ids) != 0;
+        }
+        bpe_words_free(with);
+        bpe_words_free(without);
+        bpe_model_close(&x.m);
+    }
+    CHECK_MSG(differ == 0, "%d differ", differ);
+}
+
 int main(void)
 {
     test_same();
     test_long_word();
     test_caches();
     test_cuts();
+    test_byte_cuts();
     return check_done();
 }

@@ -8,8 +8,8 @@
 static char out[65536]; /* standard output and error of the last run */
 static size_t in_len;   /* bytes of the next run's input, if it holds NULs */
 
-/* Exit code of `bin/coati-tokenize ARGS`, with `input` on standard input. */
-static int run(const char *args, const char *input)
+/* Exit code of `bin/PROGRAM ARGS`, with `input` on standard input. */
+static int run_program(const char *program, const char *args, const char *input)
 {
     const char *bin = getenv("COATI_BIN");
     char command[8192], in_path[4096];
@@ -18,7 +18,7 @@ static int run(const char *args, const char *input)
     const size_t n_in = in_len ? in_len : strlen(input);
     in_len = 0;
     CHECK(in && fwrite(input, 1, n_in, in) == n_in && fclose(in) == 0);
-    snprintf(command, sizeof command, "'%s/coati-tokenize' %s < '%s' 2>&1", bin ? bin : COATI_BINARY_DIR "/bin", args, in_path);
+    snprintf(command, sizeof command, "'%s/%s' %s < '%s' 2>&1", bin ? bin : COATI_BINARY_DIR "/bin", program, args, in_path);
     FILE *p = popen(command, "r");
     size_t n = p ? fread(out, 1, sizeof out - 1, p) : 0;
     out[n] = 0;
@@ -26,6 +26,8 @@ static int run(const char *args, const char *input)
     unlink(in_path);
     return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
 }
+
+static int run(const char *args, const char *input) { return run_program("coati-tokenize", args, input); }
 
 #define TINY "--model '" COATI_SOURCE_DIR "/tests/tokenizers/tiny'"
 
@@ -114,6 +116,23 @@ static void test_wrong_use(void)
     }
 }
 
+/* coati-bench --tokenize: the whole text is encoded, and the line says with what. */
+static void test_bench(void)
+{
+    static const char gpt2[] = "--tokenize '" COATI_SOURCE_DIR "/tests/tokenizers/gpt2' --steps 2";
+    char args[4096];
+    snprintf(args, sizeof args, "%s '%s/tests/tokenizers/tiny.txt'", gpt2, COATI_SOURCE_DIR);
+    CHECK(run_program("coati-bench", args, "") == 0);
+    CHECK_HAS(out, "{\"case\":\"tokenize\",\"tokenizer\":\"bpe\"");
+    CHECK_HAS(out, "\"texts\":1,");
+    CHECK_HAS(out, "\"rounds\":2,");
+    CHECK(run_program("coati-bench", gpt2, "") == 2);
+    CHECK_HAS(out, "--tokenize needs files");
+    snprintf(args, sizeof args, "%s /nowhere/at/all", gpt2);
+    CHECK(run_program("coati-bench", args, "") == 1);
+    CHECK_HAS(out, "/nowhere/at/all");
+}
+
 static void test_utf8_whole(void)
 {
     static const struct { const char *s; size_t whole; } cases[] = {
@@ -139,6 +158,7 @@ int main(void)
     test_null();
     test_around();
     test_wrong_use();
+    test_bench();
     test_utf8_whole();
     test_fit();
     return check_done();

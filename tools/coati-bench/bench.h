@@ -43,6 +43,8 @@ void parts_close(parts *p);
 int parts_fill(const parts *p, engine *e);
 
 int bench_train(const shape *s, const bench_opts *o); /* train.c */
+/* tokenize.c: the tokenizer of a model's directory on the texts of files, each of which ends in NUL or with its file. */
+int bench_tokenize(const char *dir, const char *const *files, int n_files, int rounds);
 
 /* product.c: seconds of one product of SIDE cubed through the backend's own LINEAR, taken again whenever asked: a machine
  * shared with others changes its speed from second to second, so it is measured between the steps it is compared with. */

@@ -47,6 +47,7 @@ double bench_median(double *v, int n)
 
 static const char help[] =
     "usage: coati-bench [--preset 15m|110m|all | --config FILE --seqs N --seq-len N] [OPTIONS]\n"
+    "       coati-bench --tokenize DIR [--steps N] FILE …\n"
     "Measures whole training steps (forward, backward, clipping, AdamW) of a model with random weights on random tokens, and\n"
     "the speed of a large product before each step. Their floor: the step's operations at that speed.\n"
     "  --preset NAME     15m: dim 288, 6 layers, 8x256 tokens; 110m: dim 768, 12 layers, 4x512; LLaMA, V 32000, tied (all)\n"
@@ -60,6 +61,8 @@ static const char help[] =
     "  --threads N       cpu: threads, 0: every core (0)\n"
     "  --checkpointing   keep block inputs only\n"
     "  --profile         also where the time went, by op and shape, on stderr\n"
+    "  --tokenize DIR    instead: how quickly the tokenizer in DIR opens, and encodes the texts in FILEs (each ends in NUL, or\n"
+    "                    with its file), the first time and N times more, on one thread\n"
     "  -v, -q            say more, say less\n"
     "  --help, --version\n"
     "Prints one JSON line a case on stdout and a table on stderr.\n";
@@ -103,8 +106,8 @@ int main(int argc, char **argv)
     static const struct option longs[] = {
         {"preset", 1, 0, 'p'}, {"steps", 1, 0, 's'}, {"threads", 1, 0, 't'}, {"checkpointing", 0, 0, 'c'}, {"profile", 0, 0, 'P'},
         {"config", 1, 0, CONFIG}, {"seqs", 1, 0, SEQS}, {"seq-len", 1, 0, SEQ_LEN}, {"backend", 1, 0, BACKEND}, {"dtype", 1, 0, DTYPE},
-        {"lora-rank", 1, 0, LORA}, {"help", 0, 0, 'h'}, {"version", 0, 0, 'V'}, {0, 0, 0, 0}};
-    const char *preset = "all", *file = NULL;
+        {"lora-rank", 1, 0, LORA}, {"tokenize", 1, 0, 'T'}, {"help", 0, 0, 'h'}, {"version", 0, 0, 'V'}, {0, 0, 0, 0}};
+    const char *preset = "all", *file = NULL, *tokenize = NULL;
     bench_opts o = {.threads = "0", .steps = 5, .backend = "cpu", .dtype = "fp32"};
     shape own = {.seqs = 8, .seq_len = 512};
     int opt, r = CO_OK;
@@ -114,6 +117,7 @@ int main(int argc, char **argv)
         case 's': r = number(optarg, 1, BENCH_MAX_STEPS, "--steps", &o.steps); break;
         case 't': o.threads = optarg; break;
         case 'c': o.checkpoint = 1; break;
+        case 'T': tokenize = optarg; break;
         case 'P': o.profile = 1; break;
         case CONFIG: file = optarg; break;
         case SEQS: r = number(optarg, 1, 65536, "--seqs", &own.seqs); break;
@@ -128,8 +132,9 @@ int main(int argc, char **argv)
         default: fputs("try coati-bench --help\n", stderr); return 2;
         }
     }
-    if (r == CO_OK && optind < argc) r = FAIL(CO_E_CONFIG, "unexpected argument '%s'", argv[optind]);
-    if (r == CO_OK) r = run(preset, &own, file, &o);
+    if (r == CO_OK && !tokenize && optind < argc) r = FAIL(CO_E_CONFIG, "unexpected argument '%s'", argv[optind]);
+    if (r == CO_OK && tokenize && optind == argc) r = FAIL(CO_E_CONFIG, "--tokenize needs files to read texts from");
+    if (r == CO_OK) r = tokenize ? bench_tokenize(tokenize, (const char *const *)argv + optind, argc - optind, o.steps) : run(preset, &own, file, &o);
     if (r) fprintf(stderr, "coati-bench: %s\n", error_message());
     return error_exit_code(r);
 }

@@ -67,3 +67,31 @@ int bpe_merges_add_joint(bpe_merges *m, uint32_t left_char, uint32_t right_char)
     put_joint(m->joints, m->joint_mask, (uint64_t)left_char << 32 | right_char);
     return CO_OK;
 }
+
+/* Whether p..end, a tail or a head of tokens, is continuation bytes only. */
+static int is_tail(const uint8_t *p, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if ((p[i] & 0xC0) != 0x80) return 0;
+    return 1;
+}
+
+int bpe_merges_add_byte_joint(bpe_merges *m, const uint8_t *left, size_t left_len, const uint8_t *right, size_t right_len)
+{
+    const uint8_t *l = left_len >= 3 ? left + left_len - 3 : left;
+    const int whole_left = left_len >= 3, whole_right = right_len >= 3;
+    /* between two characters of three bytes? */
+    if (!bpe_is_three(right[0]) || !is_tail(right + 1, whole_right ? 2 : right_len - 1)) return CO_OK;
+    if (whole_left ? !bpe_is_three(l[0]) || !is_tail(l + 1, 2) : !is_tail(l, left_len)) return CO_OK;
+    if (whole_left && whole_right) return bpe_merges_add_joint(m, bpe_three(l), bpe_three(right));
+    if (whole_left) {
+        const uint32_t bit = bpe_bit_of(bpe_three(l));
+        m->any_after[bit >> 6] |= (uint64_t)1 << (bit & 63);
+    } else if (whole_right) {
+        const uint32_t bit = bpe_bit_of(bpe_three(right));
+        m->any_before[bit >> 6] |= (uint64_t)1 << (bit & 63);
+    } else {
+        m->any_lead |= 1u << (right[0] & 15);
+    }
+    return CO_OK;
+}

@@ -94,18 +94,49 @@ static int append(bpe_words *w, const uint32_t *ids, size_t n)
     return CO_OK;
 }
 
-static int encode_new(const bpe_model *m, bpe_words *w, const uint8_t *word, size_t len, uint64_t hash, bpe_small *small, bpe_key key)
+/* A part of a word whose ids differ from those of the same bytes as a word, if words may be tokens as they are. */
+enum { PART = 0x80 };
+
+static int encode_part(const bpe_model *m, bpe_words *w, const uint8_t *p, size_t len);
+
+/* Behind the first part of a word that nothing joins to the rest, or its end. */
+static const uint8_t *find_cut(const bpe_model *m, const uint8_t *p, const uint8_t *end)
 {
-    uint32_t whole = m->ignore_merges ? bpe_vocab_find_hashed(&m->vocab, word, len, hash) : BPE_NO_ID;
+    while (m->byte_level && p < end) {
+        if (!bpe_is_three(*p++)) continue; /* nothing is known about where other characters meet */
+        p += 2;
+        if (p < end && bpe_is_three(*p) && !bpe_bytes_joined(&m->merges, p)) return p;
+    }
+    if (m->byte_level) return end;
+    uint32_t before = bpe_utf8_next(&p);
+    while (p < end) {
+        const uint8_t *here = p;
+        const uint32_t c = bpe_utf8_next(&p);
+        if (!bpe_joined(&m->merges, before, c)) return here;
+        before = c;
+    }
+    return end;
+}
+
+static int encode_new(const bpe_model *m, bpe_words *w, const uint8_t *word, size_t len, uint64_t hash, bpe_small *small, bpe_key key, int part)
+{
+    uint32_t whole = m->ignore_merges && !part ? bpe_vocab_find_hashed(&m->vocab, word, len, hash) : BPE_NO_ID;
     const uint32_t *ids = &whole;
     size_t n = 1;
+    int rc = CO_OK;
     if (whole == BPE_NO_ID) {
-        int rc = merge_word(m, w, word, len, &n);
+        const uint8_t *end = word + len, *cut = m->cuts && !part ? find_cut(m, word, end) : end;
+        if (cut < end) {
+            for (; rc == CO_OK && word < end; word = cut, cut = word < end ? find_cut(m, word, end) : end)
+                rc = encode_part(m, w, word, (size_t)(cut - word));
+            return rc;
+        }
+        rc = merge_word(m, w, word, len, &n);
         if (rc) return rc;
         ids = w->symbols;
     }
     if (small && n <= BPE_SMALL_IDS) {
-        *small = (bpe_small){.low = key.low, .high = key.high, .len = (uint8_t)len, .n = (uint8_t)n};
+        *small = (bpe_small){.low = key.low, .high = key.high, .len = (uint8_t)(len | (size_t)part), .n = (uint8_t)n};
         memcpy(small->ids, ids, n * sizeof *ids);
     } else {
         bpe_words_remember(w, hash, word, len, ids, n);
@@ -113,16 +144,17 @@ static int encode_new(const bpe_model *m, bpe_words *w, const uint8_t *word, siz
     return append(w, ids, n);
 }
 
-int bpe_encode_word(const bpe_model *m, bpe_words *w, const uint8_t *word, size_t len)
+static inline int encode_any(const bpe_model *m, bpe_words *w, const uint8_t *word, size_t len, int part)
 {
+    const uint64_t seed = 0x9E3779B97F4A7C15u ^ len;
     const bpe_key key = len <= BPE_SMALL_WORD ? bpe_key_of(word, len) : (bpe_key){0, 0};
-    const uint64_t hash = len <= BPE_SMALL_WORD ? bpe_hash_key(key, 0x9E3779B97F4A7C15u ^ len) : bpe_hash(word, len);
+    uint64_t hash = len <= BPE_SMALL_WORD ? bpe_hash_key(key, seed) : bpe_hash(word, len);
     bpe_small *small = NULL;
     int rc;
-    if (len == 0) return CO_OK;
+    if (part) hash ^= 0x5A5A5A5A5A5A5A5Au;
     if (len <= BPE_SMALL_WORD) {
         small = &w->small[hash % BPE_SMALL_SLOTS];
-        if (small->low == key.low && small->high == key.high && small->len == len) {
+        if (small->low == key.low && small->high == key.high && small->len == (len | (size_t)part)) {
             rc = bpe_words_room(w, BPE_SMALL_IDS);
             if (rc) return rc;
             memcpy(w->ids + w->n_ids, small->ids, sizeof small->ids);
@@ -135,23 +167,25 @@ int bpe_encode_word(const bpe_model *m, bpe_words *w, const uint8_t *word, size_
         if (rc) return rc;
         if (bpe_words_recall(w, hash, word, len)) return CO_OK;
     }
-    return encode_new(m, w, word, len, hash, small, key);
+    return encode_new(m, w, word, len, hash, small, key, part);
 }
+
+int bpe_encode_word(const bpe_model *m, bpe_words *w, const uint8_t *word, size_t len)
+{
+    return len ? encode_any(m, w, word, len, 0) : CO_OK;
+}
+
+static int encode_part(const bpe_model *m, bpe_words *w, const uint8_t *p, size_t len) { return encode_any(m, w, p, len, PART); }
 
 int bpe_encode_text(const bpe_model *m, bpe_words *w, const uint8_t *text, size_t len)
 {
-    const uint8_t *p = text, *end = text + len, *word = text;
-    uint32_t before = 0;
-    if (!m->cuts) return bpe_encode_word(m, w, text, len);
-    while (p < end) {
-        const uint8_t *here = p;
-        const uint32_t c = bpe_utf8_next(&p);
-        if (here > word && !bpe_joined(&m->merges, before, c)) {
-            int rc = bpe_encode_word(m, w, word, (size_t)(here - word));
-            if (rc) return rc;
-            word = here;
-        }
-        before = c;
+    const uint8_t *end = text + len;
+    int rc = CO_OK;
+    if (!m->cuts || m->byte_level) return bpe_encode_word(m, w, text, len);
+    while (rc == CO_OK && text < end) {
+        const uint8_t *cut = find_cut(m, text, end);
+        rc = encode_part(m, w, text, (size_t)(cut - text));
+        text = cut;
     }
-    return bpe_encode_word(m, w, word, (size_t)(end - word));
+    return rc;
 }

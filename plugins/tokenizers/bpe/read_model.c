@@ -53,7 +53,11 @@ static int add_merge(bpe_tokenizer *t, const char *left, size_t left_len, const 
     if (ids[0] == BPE_NO_ID || ids[1] == BPE_NO_ID || ids[2] == BPE_NO_ID) return CO_E_FORMAT;
     bpe_merges_add(&m->merges, ids[0], ids[1], ids[2]);
     if (tied[ids[0]] || tied[ids[1]]) m->cuts = 0;
-    if (m->cuts) {
+    if (m->cuts && m->byte_level) {
+        size_t n, k;
+        const char *a = bpe_vocab_bytes(&m->vocab, ids[0], &n), *b = bpe_vocab_bytes(&m->vocab, ids[1], &k);
+        rc = bpe_merges_add_byte_joint(&m->merges, (const uint8_t *)a, n, (const uint8_t *)b, k);
+    } else if (m->cuts) {
         const uint8_t *p = (const uint8_t *)right;
         rc = bpe_merges_add_joint(&m->merges, last_character(left, left_len), bpe_utf8_next(&p));
     }
@@ -105,19 +109,21 @@ static int find_fallback(bpe_model *m)
 static int settle(bpe_tokenizer *t, const bpe_at *model, const char *unk, size_t unk_len)
 {
     bpe_model *m = &t->model;
-    const int all_bytes = m->byte_fallback && find_fallback(m);
+    int all_bytes = m->byte_fallback && find_fallback(m);
     m->unk = unk ? bpe_vocab_find_text(&m->vocab, unk, unk_len) : BPE_NO_ID;
     if (unk && m->unk == BPE_NO_ID) return bpe_refuse(model, CO_E_FORMAT, "unk_token \"%.60s\" is not in the vocabulary", unk);
-    if (m->byte_level && m->byte_fallback) {
+    if (m->byte_level) {
+        all_bytes = 1;
         for (int b = 0; b < 256; b++) {
             const uint8_t one = (uint8_t)b;
-            if (bpe_vocab_find(&m->vocab, &one, 1) == BPE_NO_ID)
-                return bpe_refuse(model, CO_E_UNSUPPORTED, "byte_fallback behind ByteLevel, with no token for byte 0x%02X", b);
+            if (bpe_vocab_find(&m->vocab, &one, 1) != BPE_NO_ID) continue;
+            if (m->byte_fallback) return bpe_refuse(model, CO_E_UNSUPPORTED, "byte_fallback behind ByteLevel, with no token for byte 0x%02X", b);
+            all_bytes = 0;
         }
         m->byte_fallback = 0; /* nothing is ever missing */
     }
     /* a character that vanishes, or joins its neighbour, would have to be looked at across a cut */
-    m->cuts = !m->byte_level && !m->ignore_merges && !m->prefix && !m->suffix &&
+    m->cuts = !m->prefix && !m->suffix && (m->byte_level || !m->ignore_merges) &&
               (all_bytes || (!m->byte_fallback && m->unk != BPE_NO_ID && !m->fuse_unk));
     return CO_OK;
 }

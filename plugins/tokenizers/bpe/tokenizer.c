@@ -82,9 +82,9 @@ int bpe_tokenizer_encode(bpe_tokenizer *t, const char *text, size_t len, bpe_wor
     pthread_mutex_unlock(&t->lock);
     if (!w) w = bpe_words_new(t->host);
     if (!w) return CO_E_NOMEM;
-    int rc = CO_OK;
+    int rc = bpe_words_ready(w);
     w->n_ids = 0;
-    if (bpe_utf8_valid(text, len) != len) {
+    if (rc == CO_OK && bpe_utf8_valid(text, len) != len) {
         rc = repair(w, text, len);
         text = w->repaired.data;
         len = w->repaired.len;

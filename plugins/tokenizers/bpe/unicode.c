@@ -7,11 +7,13 @@ static const uint32_t runs[] = {
 };
 enum { N_RUNS = sizeof runs / sizeof runs[0], N_PAGES = 0x1100 };
 
+static uint32_t last_of(size_t run) { return run + 1 < N_RUNS ? (runs[run + 1] >> 8) - 1 : 0x10FFFF; }
+
 int bpe_unicode_run(size_t index, uint32_t *first, uint32_t *last, uint8_t *cls)
 {
     if (index >= N_RUNS) return 0;
     *first = runs[index] >> 8;
-    *last = index + 1 < N_RUNS ? (runs[index + 1] >> 8) - 1 : 0x10FFFF;
+    *last = last_of(index);
     *cls = (uint8_t)runs[index];
     return 1;
 }
@@ -31,18 +33,19 @@ int bpe_unicode_open(const co_host *h, bpe_unicode *u)
     u->pages = h->alloc(h, (mixed + 256) * 256, 64); /* and at most one uniform page a class */
     if (!u->pages) return CO_E_NOMEM;
     for (uint32_t p = 0; p < N_PAGES; p++) {
+        const uint32_t first = p << 8, end = first + 256;
         uint8_t *page = u->pages + (size_t)n * 256;
-        uint8_t cls = 0;
-        const size_t before = run;
-        for (uint32_t c = p << 8; c < (p + 1) << 8; c++) {
-            while (run + 1 < N_RUNS && runs[run + 1] >> 8 <= c) run++;
-            cls = (uint8_t)runs[run];
-            page[c & 255] = cls;
-        }
-        const int one = run == before || (run == before + 1 && runs[run] >> 8 == p << 8);
+        while (last_of(run) < first) run++;
+        const int one = last_of(run) >= end - 1;
+        const uint8_t cls = (uint8_t)runs[run];
         if (one && uniform[cls] != 0xFFFF) {
             u->page[p] = uniform[cls];
             continue;
+        }
+        for (uint32_t c = first; c < end; run += c < end) {
+            const uint32_t stop = last_of(run) + 1 < end ? last_of(run) + 1 : end;
+            memset(page + (c - first), (uint8_t)runs[run], stop - c);
+            c = stop;
         }
         if (one) uniform[cls] = n;
         u->page[p] = n++;

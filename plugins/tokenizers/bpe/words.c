@@ -6,14 +6,15 @@
 bpe_words *bpe_words_new(const co_host *h)
 {
     bpe_words *w = h->alloc(h, sizeof *w, 64);
-    if (!w) return NULL;
-    w->host = h;
-    w->small = h->alloc(h, BPE_SMALL_SLOTS * sizeof *w->small, 64);
-    w->large = h->alloc(h, BPE_LARGE_SLOTS * sizeof *w->large, 64);
-    w->pool = h->alloc(h, BPE_LARGE_POOL, 64);
-    if (w->small && w->large && w->pool) return w;
-    bpe_words_free(w);
-    return NULL;
+    if (w) w->host = h;
+    return w;
+}
+
+int bpe_words_ready(bpe_words *w)
+{
+    const co_host *h = w->host;
+    if (!w->small) w->small = h->alloc(h, BPE_SMALL_SLOTS * sizeof *w->small, 64);
+    return w->small ? CO_OK : CO_E_NOMEM;
 }
 
 void bpe_words_free(bpe_words *w)
@@ -44,8 +45,8 @@ static size_t aligned(size_t n) { return (n + 3) & ~(size_t)3; }
 
 int bpe_words_recall(bpe_words *w, uint64_t hash, const uint8_t *word, size_t len)
 {
-    const bpe_large *e = &w->large[hash % BPE_LARGE_SLOTS];
-    if (e->hash != hash || e->len != len || memcmp(w->pool + e->at, word, len) != 0) return 0;
+    const bpe_large *e = w->large ? &w->large[hash % BPE_LARGE_SLOTS] : NULL;
+    if (!e || e->hash != hash || e->len != len || memcmp(w->pool + e->at, word, len) != 0) return 0;
     memcpy(w->ids + w->n_ids, w->pool + e->at + aligned(len), e->n * sizeof *w->ids);
     w->n_ids += e->n;
     return 1;
@@ -55,6 +56,11 @@ void bpe_words_remember(bpe_words *w, uint64_t hash, const uint8_t *word, size_t
 {
     const size_t bytes = aligned(len) + n * sizeof *ids;
     if (len > BPE_LARGE_WORD || n > BPE_LARGE_WORD) return;
+    if (!w->pool) { /* many texts need none; without memory for it words are merged again */
+        if (!w->large) w->large = w->host->alloc(w->host, BPE_LARGE_SLOTS * sizeof *w->large, 64);
+        if (w->large) w->pool = w->host->alloc(w->host, BPE_LARGE_POOL, 64);
+        if (!w->pool) return;
+    }
     if (w->pool_at + bytes > BPE_LARGE_POOL) { /* full: begin anew, which costs less than choosing what to forget */
         memset(w->large, 0, BPE_LARGE_SLOTS * sizeof *w->large);
         w->pool_at = 0;

@@ -40,6 +40,7 @@ typedef struct bpe_words {
 } bpe_words;
 
 bpe_words *bpe_words_new(const co_host *h);
+int bpe_words_ready(bpe_words *w); /* before words are encoded: its tables */
 void bpe_words_free(bpe_words *w);
 int bpe_words_grow_ids(bpe_words *w, size_t more);
 static inline int bpe_words_room(bpe_words *w, size_t more)
