@@ -12,6 +12,7 @@
 #include <vector>
 #include <coati/plugin.h>
 #include <coati/tokenizer.h>
+#include "charsmap.h"
 
 namespace {
 
@@ -121,6 +122,9 @@ int open_model(const co_host *h, const void *opts, void **self)
         std::string data;
         int rc = read_file(h, path, &data);
         if (rc != CO_OK) return rc;
+        std::string why;
+        if (!charsmaps_are_sound(data, &why))
+            return CO_FAIL(h, CO_E_FORMAT, "%s: a damaged SentencePiece model: %s (%zu bytes)", path.c_str(), why.c_str(), data.size());
         std::unique_ptr<tokenizer> t(new tokenizer());
         t->host = h;
         const sentencepiece::util::Status status = t->processor.LoadFromSerializedProto(data);

@@ -130,6 +130,35 @@ static void test_bad_files(void)
     mem_free(data);
 }
 
+/* Bytes flipped all over a model with a table of replaced characters: an error that names the file, or a tokenizer. */
+static void test_flipped(void)
+{
+    char path[4096], *data;
+    size_t len, tables = 0, opened = 0;
+    snprintf(path, sizeof path, "%s/tests/flipped-%d.model", COATI_BINARY_DIR, (int)getpid());
+    CHECK(fs_read_all(COATI_SOURCE_DIR "/tests/tokenizers/unigram/tokenizer.model", &data, &len, 1 << 20) == CO_OK);
+    for (size_t at = 3; at < len; at += len / 400) {
+        void *t = NULL;
+        int32_t *ids;
+        size_t n;
+        data[at] ^= (char)(1 << at % 8);
+        put(path, data, len);
+        data[at] ^= (char)(1 << at % 8);
+        if (open_at(path, &t) == CO_OK) {
+            CHECK(vt->encode(t, "It\xE2\x80\x99s \xEF\xBC\xA1 \xE2\x85\xA7 \xC3\xA9", 16, arena, &ids, &n) == CO_OK);
+            vt->close(t);
+            opened++;
+        } else {
+            CHECK_HAS(error_message(), path);
+            tables += strstr(error_message(), "its table of replaced characters is damaged") != NULL;
+        }
+        arena_reset(arena);
+    }
+    CHECK_MSG(tables > 0 && opened > 0, "%zu tables refused, %zu opened", tables, opened);
+    unlink(path);
+    mem_free(data);
+}
+
 /* Vectors: texts separated by a line of their own, a line of ids for each; the last text is empty. */
 static void test_vectors(const char *model, const char *inp, const char *out, int want)
 {
@@ -231,6 +260,7 @@ int main(void)
     test_special();
     test_two_instances();
     test_bad_files();
+    test_flipped();
     test_vectors("data/tokenizers/llama2", "data/tokenizers/vectors/ggml-vocab-llama-spm.gguf.inp",
                  "data/tokenizers/vectors/ggml-vocab-llama-spm.gguf.out", 47);
     test_golden("tiny");

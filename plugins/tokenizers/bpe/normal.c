@@ -7,9 +7,15 @@ typedef struct job {
     const bpe_unicode *u;
     bpe_words *w;
     bpe_bytes *out;
+    size_t most; /* bytes; steps that replace can multiply a text, and several of them fill any memory */
 } job;
 
-static int add(job *j, const char *text, size_t len) { return bpe_bytes_add(j->w->host, j->out, text, len); }
+static int add(job *j, const char *text, size_t len)
+{
+    if (j->out->len + len > j->most)
+        return CO_FAIL(j->w->host, CO_E_FORMAT, "tokenizer: the normalizer makes more than %zu bytes of a text", j->most);
+    return bpe_bytes_add(j->w->host, j->out, text, len);
+}
 
 /* Texts of these characters alone are their own NFC and NFD-free: most texts, so that utf8proc is seldom asked. */
 static int is_composed(const char *text, size_t len)
@@ -180,9 +186,10 @@ static int strip(job *j, const char *text, size_t len, int *at_start)
 
 int bpe_normal_run(const bpe_normal *n, const bpe_unicode *u, bpe_words *w, const char **text, size_t *len, int *at_start)
 {
+    const size_t most = 64 * *len + (1 << 16);
     int rc = CO_OK;
     for (size_t i = 0; rc == CO_OK && i < n->n && *len; i++) {
-        job j = {&n->step[i], u, w, &w->normal[i & 1]};
+        job j = {&n->step[i], u, w, &w->normal[i & 1], most};
         j.out->len = 0;
         switch (j.step->kind) {
         case BPE_LOWERCASE: case BPE_STRIP_ACCENTS: rc = each_character(&j, *text, *len); break;

@@ -12,7 +12,7 @@ typedef struct decode_step {
     uint32_t start, stop;
 } decode_step;
 
-enum { MAX_STEPS = 16 };
+enum { MAX_STEPS = 16, PIECE_MAX = 1 << 20, TEXT_MAX = 1 << 28 };
 typedef struct plan {
     decode_step step[MAX_STEPS];
     size_t n;
@@ -125,6 +125,7 @@ static int replace(const co_host *h, const bpe_bytes *in, bpe_bytes *out, const 
         rc = bpe_bytes_add(h, out, p, (size_t)((hit ? hit : end) - p));
         if (rc == CO_OK && hit) rc = bpe_bytes_add(h, out, to, to_len);
         p = hit ? hit + from_len : end;
+        if (out->len > PIECE_MAX) return CO_FAIL(h, CO_E_FORMAT, "tokenizer: the decoder makes more than %d bytes of a token", PIECE_MAX);
     }
     return rc;
 }
@@ -210,7 +211,7 @@ static int fill(const co_host *h, const plan *p, const bpe_vocab *v, const bpe_a
         if (there) rc = token_text(h, v, a, by_id[id], id, &work[0]);
         if (rc == CO_OK && there) rc = apply(h, p, work, first, &result);
         if (rc == CO_OK && there) rc = bpe_bytes_add(h, text, result->data, result->len);
-        if (rc == CO_OK && text->len > UINT32_MAX / 2) rc = CO_FAIL(h, CO_E_FORMAT, "tokenizer: the decoder makes texts too long to hold");
+        if (rc == CO_OK && text->len > TEXT_MAX) rc = CO_FAIL(h, CO_E_FORMAT, "tokenizer: the decoder makes texts too long to hold");
     }
     if (rc == CO_OK) at[out->n] = (uint32_t)text->len;
     for (int i = 0; i < 2; i++) bpe_bytes_free(h, &work[i]);
