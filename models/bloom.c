@@ -53,7 +53,7 @@ static int bloom_info(void *self, co_model_info *out)
     out->n_layers = (uint32_t)m->layers;
     out->d_model = (uint32_t)m->d;
     out->n_vocab = (uint32_t)m->vocab;
-    out->max_seq = 1u << 30; /* distances have no table: any length runs */
+    out->max_seq = 0; /* distances have no table: any length runs */
     out->n_block_kinds = 1;
     out->n_kv_heads = (uint32_t)m->heads;
     out->head_dim = (uint32_t)m->head_dim;

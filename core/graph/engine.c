@@ -239,6 +239,8 @@ int engine_open(const engine_args *a, engine **out)
         return FAIL(CO_E_INVALID, "a batch of %u columns; %d are possible", 2 + a->n_columns, ENGINE_MAX_COLUMNS);
     }
     if (!e->arena) r = CO_E_NOMEM;
+    if (r == CO_OK && a->slots > 0 && a->slot_len > a->params->info.max_seq)
+        r = FAIL(CO_E_CONFIG, "%lld positions are asked for; the model has %u", (long long)a->slot_len, a->params->info.max_seq);
     if (r == CO_OK) {
         const size_t n = e->n_units;
         e->kind_of = arena_push(e->arena, n * sizeof *e->kind_of, 16);

@@ -13,12 +13,23 @@ static int check_ids(const engine *e, const int32_t *ids, int32_t n)
     return CO_OK;
 }
 
+/* A table of positions ends at max_seq. */
+static int check_positions(const engine *e, const int32_t *positions, int32_t n)
+{
+    const uint32_t most = e->a.params->info.max_seq;
+    for (int32_t i = 0; i < n; i++)
+        if (positions[i] < 0 || (uint32_t)positions[i] >= most)
+            return FAIL(CO_E_CONFIG, "token %d of the batch is at position %d; the model has %u: lower max_len", i, positions[i], most);
+    return CO_OK;
+}
+
 static int check_batch(const engine *e, const engine_batch *b)
 {
     if (b->n_tokens < 0 || b->n_tokens > e->a.max_tokens || b->n_seqs > e->a.max_seqs)
         return FAIL(CO_E_INVALID, "a batch of %d tokens in %d sequences; planned for %lld in %lld", b->n_tokens,
                     b->n_seqs, (long long)e->a.max_tokens, (long long)e->a.max_seqs);
-    return check_ids(e, b->ids, b->n_tokens);
+    const int r = check_ids(e, b->ids, b->n_tokens);
+    return r == CO_OK ? check_positions(e, b->positions, b->n_tokens) : r;
 }
 
 static int upload_batch(engine *e, engine_mode mode, const engine_batch *b, co_live *live)

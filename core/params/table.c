@@ -266,6 +266,7 @@ int param_table_build(const co_model_vt *vt, void *model, co_dtype dtype, param_
     t->info.struct_size = sizeof t->info;
     rc = vt->info(model, &t->info);
     if (rc) goto done;
+    if (t->info.max_seq == 0) t->info.max_seq = PARAM_ANY_LENGTH;
     rc = CO_E_INVALID;
     if (t->info.n_layers < 1 || t->info.n_layers > MAX_LAYERS) {
         FAIL(rc, "the model says it has %u layers; 1 to %u are possible", t->info.n_layers, MAX_LAYERS);

@@ -13,6 +13,8 @@ enum {
     PARAM_GROUP_COUNT = 8
 };
 
+#define PARAM_ANY_LENGTH (1u << 30) /* info.max_seq of a model that says 0: no limit */
+
 /* co_param.flags of parameters the host adds to a model (adapters): no model's file holds them. */
 enum { PARAM_FLAG_ADDED = 1u << 15 };
 

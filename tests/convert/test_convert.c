@@ -132,6 +132,10 @@ int main(void)
     test_merge("gpt2_all_linear", "gpt2/heads3_untied");
     test_merge("gpt2_one_c_proj", "gpt2/heads4");
     test_merge("gpt2_bias_lora_only", "gpt2/heads7_bf16");
+    test_merge("opt_all_linear", "opt/350m");
+    test_merge("opt_bias_all", "opt/heads3_untied");
+    test_merge("mistral_all_linear", "mistral/window");
+    test_merge("qwen2_bias_lora_only", "qwen2/window_above");
     test_copy("bloom/heads7", "");
     test_copy("gpt2/heads4", "--max-shard-size 8KB");
     test_copy("llama/gqa_tied", "");

@@ -42,6 +42,11 @@ CASES = {  # name: base directory, peft's LoraConfig, perhaps the standard devia
                                             fan_in_fan_out=True), QUIET),
     "gpt2_bias_lora_only": ("gpt2/heads7_bf16", dict(r=1, lora_alpha=2, target_modules=["c_attn", "c_fc"], bias="lora_only",
                                                      fan_in_fan_out=True), QUIET),
+    "opt_all_linear": ("opt/350m", dict(r=3, lora_alpha=6, target_modules="all-linear"), QUIET),
+    "opt_bias_all": ("opt/heads3_untied", dict(r=2, lora_alpha=4, target_modules=["q_proj", "v_proj", "fc1"], bias="all"), QUIET),
+    "mistral_all_linear": ("mistral/window", dict(r=4, lora_alpha=4, target_modules="all-linear"), QUIET),
+    "qwen2_bias_lora_only": ("qwen2/window_above", dict(r=2, lora_alpha=8, target_modules=["k_proj", "down_proj"],
+                                                        bias="lora_only"), QUIET),
     "rank_1": ("llama/bf16", dict(r=1, lora_alpha=1, target_modules=["k_proj"])),
 }
 

@@ -38,6 +38,15 @@ COMMON = {
                  eos_token_id=2, initializer_range=0.02, layer_norm_epsilon=1e-5, resid_pdrop=0.1, summary_activation=None,
                  summary_first_dropout=0.1, summary_proj_to_labels=True, summary_type="cls_index", summary_use_proj=True,
                  task_specific_params={"text-generation": {"do_sample": True, "max_length": 50}}),
+    "opt": dict(_remove_final_layer_norm=False, activation_dropout=0.0, activation_function="relu", architectures=["OPTForCausalLM"],
+                attention_dropout=0.0, bos_token_id=2, do_layer_norm_before=True, dropout=0.1, eos_token_id=2, init_std=0.02,
+                layerdrop=0.0, pad_token_id=1, prefix="</s>", use_cache=True),
+    "mistral": dict(architectures=["MistralForCausalLM"], attention_dropout=0.0, bos_token_id=1, eos_token_id=2, hidden_act="silu",
+                    initializer_range=0.02, max_position_embeddings=128, rms_norm_eps=1e-5, rope_theta=10000.0,
+                    tie_word_embeddings=False, use_cache=True),
+    "qwen2": dict(architectures=["Qwen2ForCausalLM"], attention_dropout=0.0, bos_token_id=1, eos_token_id=2, hidden_act="silu",
+                  initializer_range=0.02, max_position_embeddings=128, max_window_layers=1, rms_norm_eps=1e-6, rope_theta=1000000.0,
+                  sliding_window=6, tie_word_embeddings=False, use_cache=True, use_sliding_window=False),
 }
 
 
@@ -47,6 +56,19 @@ def bloom(hidden, heads, vocab, **more):
 
 def gpt2(hidden, heads, vocab, **more):
     return dict(n_embd=hidden, n_layer=LAYERS, n_head=heads, vocab_size=vocab, n_positions=64, n_ctx=64, **more)
+
+
+def opt(hidden, heads, ff, vocab, **more):
+    return dict(hidden_size=hidden, num_hidden_layers=LAYERS, num_attention_heads=heads, ffn_dim=ff, vocab_size=vocab,
+                max_position_embeddings=64, word_embed_proj_dim=hidden) | more
+
+
+def mistral(hidden, heads, kv, ff, vocab, **more):
+    return dict(hidden_size=hidden, num_hidden_layers=LAYERS, num_attention_heads=heads, num_key_value_heads=kv,
+                intermediate_size=ff, vocab_size=vocab, **more)
+
+
+qwen2 = mistral  # the same keys
 
 
 def case(name, sizes, lengths=LENGTHS, dtype="F32", shards=1, embed_std=0.3, bare=False, wrong=None):
@@ -75,14 +97,40 @@ CASES = [
          wrong=dict(scale_attn_by_inverse_layer_idx=False)),
     case("gpt2/unscaled", gpt2(12, 2, 36, scale_attn_weights=False), wrong=dict(scale_attn_weights=True)),
     case("gpt2/eps", gpt2(12, 2, 35, layer_norm_epsilon=1e-3), embed_std=0.05, wrong=dict(layer_norm_epsilon=1e-5)),
+    case("opt/heads4", opt(16, 4, 40, 48), lengths=FULL, bare=True),
+    case("opt/heads3_untied", opt(12, 3, 29, 41, tie_word_embeddings=False)),
+    case("opt/350m", opt(14, 2, 31, 40, word_embed_proj_dim=9, do_layer_norm_before=False),
+         wrong=dict(do_layer_norm_before=True)),
+    case("opt/350m_f16", opt(10, 5, 24, 37, word_embed_proj_dim=13, do_layer_norm_before=False), dtype="F16"),
+    case("opt/projections_bf16", opt(12, 1, 33, 38, word_embed_proj_dim=8), dtype="BF16", shards=2),
+    case("opt/post_norm", opt(12, 2, 30, 36, do_layer_norm_before=False), wrong=dict(do_layer_norm_before=True)),
+    case("opt/no_bias", opt(12, 2, 30, 36, enable_bias=False)),
+    case("opt/no_final_norm", opt(12, 3, 30, 36, _remove_final_layer_norm=True), embed_std=0.15),
+    case("opt/gelu", opt(12, 3, 28, 35, activation_function="gelu"), wrong=dict(activation_function="relu")),
+    case("mistral/window", mistral(16, 4, 2, 33, 44, sliding_window=5), lengths=LONG, wrong=dict(sliding_window=None)),
+    case("mistral/window_1", mistral(12, 3, 1, 29, 40, sliding_window=1), lengths=[23, 1, 5], wrong=dict(sliding_window=2)),
+    case("mistral/no_window", mistral(12, 2, 2, 31, 39, sliding_window=None, head_dim=8, rope_theta=1000000.0), lengths=LONG),
+    case("mistral/bf16", mistral(12, 3, 3, 30, 38, sliding_window=7), lengths=LONG, dtype="BF16", shards=2),
+    case("qwen2/full", qwen2(16, 4, 2, 33, 44), wrong=dict(rms_norm_eps=1e-3)),
+    case("qwen2/tied_f16", qwen2(12, 3, 1, 29, 41, tie_word_embeddings=True), dtype="F16"),
+    # One layer of each kind, as older and as newer configs say it.
+    case("qwen2/window_above", qwen2(12, 2, 1, 30, 39, use_sliding_window=True), lengths=LONG,
+         wrong=dict(layer_types=["full_attention"] * 2)),
+    case("qwen2/window_types", qwen2(12, 2, 2, 30, 38, use_sliding_window=True,
+                                     layer_types=["sliding_attention", "full_attention"]), lengths=LONG,
+         wrong=dict(layer_types=["full_attention", "sliding_attention"])),
+    case("qwen2/window_all", qwen2(12, 6, 3, 28, 37, use_sliding_window=True, max_window_layers=0), lengths=LONG,
+         wrong=dict(layer_types=["full_attention"] * 2)),
 ]
-PREFIX = {"bloom": "transformer.", "gpt2": "transformer."}
+PREFIX = {"bloom": "transformer.", "gpt2": "transformer.", "opt": "model."}
 # Dropout that configs declare, which coati leaves out unless it is asked for; and a way to keep precision that float64 needs not.
-OFF = dict(attn_pdrop=0.0, embd_pdrop=0.0, resid_pdrop=0.0, reorder_and_upcast_attn=False)
+OFF = dict(dropout=0.0, attn_pdrop=0.0, embd_pdrop=0.0, resid_pdrop=0.0, reorder_and_upcast_attn=False)
 
 
 def key_rows(family, name, shape):
     """Rows of a bias, in coati's order, that belong to keys: first and count."""
+    if family == "opt" and name.endswith("k_proj.bias"):
+        return 0, shape[0]
     if name.endswith(("query_key_value.bias", "c_attn.bias")):
         return shape[0] // 3, shape[0] // 3
     return None
@@ -120,6 +168,12 @@ def random_weights(c, model, rng):
                 w[:, : 2 * p.shape[1] // 3] *= 1.6
             weights[name] = w
     return {n: w.to(DTYPES[c["dtype"]]) for n, w in weights.items()}
+
+
+def without_padding(batch, pad):
+    """transformers gives the embedding of pad_token_id no gradient where it is an input: leave that token out."""
+    ids, start, labels = batch
+    return (ids, start, labels) if pad is None else (torch.where(ids == pad, 3, ids), start, torch.where(labels == pad, 3, labels))
 
 
 def load(path, dtype, **changes):
@@ -171,7 +225,7 @@ def make(c, out):
     weights = random_weights(c, model, rng)
     prefix = PREFIX[c["family"]] if c["bare"] else ""
     write_weights(path, {n.removeprefix(prefix): w for n, w in weights.items()}, c["shards"])
-    batch = random_batch(c, rng)
+    batch = without_padding(random_batch(c, rng), model.config.pad_token_id)
     ids, start, labels = batch
 
     ref = reference(c, path, batch, torch.float64)

@@ -36,7 +36,7 @@ static int write_param(void *ctx, uint32_t param, int64_t first, int64_t n, cons
 
 int fixture_reload(fixture *f)
 {
-    int r = params_load(f->table, f->weights, f->config, 0, write_param, f->engine, NULL);
+    int r = !f->weights ? params_init(f->table, 1, write_param, f->engine) : params_load(f->table, f->weights, f->config, 0, write_param, f->engine, NULL);
     return r == CO_OK && f->lora ? adapter_load(f->adapter, f->lora, f->table, write_param, f->engine) : r;
 }
 
@@ -92,7 +92,7 @@ static int open_all(const fixture_args *a, fixture *f)
     OPEN(CO_KIND_MODEL, model, host_model, feature->name, (char *)NULL);
     if ((r = f->model->open(h, opts, hf_config_meta(f->config), &f->model_self))) return r;
     mem_free(opts);
-    if ((r = st_open_dir(a->dir, &f->weights))) return r;
+    if (!a->random && (r = st_open_dir(a->dir, &f->weights))) return r;
     if ((r = open_table(a, f))) return r;
     if (a->sum_fp32) param_table_sum_fp32(f->table);
     static const engine_column columns[] = {{"labels", CO_I32, CO_ROWS_TOKENS}, {"mask", CO_F32, CO_ROWS_TOKENS}};

@@ -37,6 +37,7 @@ typedef struct fixture_args {
     int no_graphs;
     const char *adapter;                              /* NULL, or a directory in PEFT's layout */
     double lora_dropout;
+    int random;                                       /* weights as the model says they start, seed 1; no file is needed */
     int dropout;                                      /* what the model itself declares, in training */
 } fixture_args;
 

@@ -84,6 +84,16 @@ engine_batch golden_batch(const golden *g, const void *columns[2])
  * small gradients have few bits. */
 static double unit_roundoff(co_dtype t) { return t == CO_BF16 ? 0x1p-8 : t == CO_F16 ? 0x1p-11 : 0; }
 
+/* ReLU's derivative jumps. A share of about 10 u of its inputs, which carry a few roundings, lies so close to 0 that it may take the
+ * other side, and the gradients there are then wrong as a whole: sqrt(10 u) of the norm. */
+static double kinks(const fixture *f, double u)
+{
+    const co_meta *m = hf_config_meta(f->config);
+    const char *act = "";
+    (void)m->str(m, "activation_function", &act);
+    return strcmp(act, "relu") == 0 ? sqrt(10 * u) : 0;
+}
+
 static void check_loss(const char *what, double got, double want, double bound)
 {
     CHECK_MSG(fabs(got - want) <= bound * fabs(want), "%s: loss %.9g, want %.9g (%.2g relative)", what, got, want,
@@ -160,7 +170,8 @@ static void check_grads(const char *name, fixture *f, const golden *g, co_dtype 
             norm += (double)want[k] * want[k];
         }
         diff = sqrt(diff);
-        const double u = unit_roundoff(dtype), bound = (1e-5 + (f->lora ? 16 : 8) * sqrt(20.0 * f->table->n_layers) * u) * sqrt(norm) + (1e-7 + u / 2) * global;
+        const double u = unit_roundoff(dtype), amplified = (f->lora ? 16 : 8) * sqrt(20.0 * f->table->n_layers) * u;
+        const double bound = (1e-5 + amplified + kinks(f, u)) * sqrt(norm) + (1e-7 + u / 2) * global;
         if (diff / bound > worst) worst = diff / bound;
         CHECK_MSG(diff <= bound, "%s: gradient of %s is off by %.3g, allowed %.3g (norm %.3g)", name, t->name + 5, diff,
                   bound, sqrt(norm));
@@ -247,7 +258,9 @@ int golden_check_logits(const golden *g, fixture_args a, int one_by_one)
     const int failed = check_failed;
     fixture f;
     a.slots = g->n_seqs;
-    a.slot_len = a.pass_tokens = a.pass_rows = g->n_tokens;
+    a.pass_tokens = a.pass_rows = g->n_tokens;
+    for (int32_t s = 0; s < g->n_seqs; s++)
+        if (g->seq_start[s + 1] - g->seq_start[s] > a.slot_len) a.slot_len = g->seq_start[s + 1] - g->seq_start[s];
     if (fixture_open(&a, &f)) {
         CHECK(!"open");
         fixture_close(&f);

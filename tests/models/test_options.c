@@ -44,7 +44,7 @@ static void refuses(const char *name, const char *from, const char *to, int code
 static void test_refused(void)
 {
     static const struct { const char *name, *from, *to; int code; const char *says; } cases[] = {
-        {"bloom/heads4", "\"bloom\"", "\"bloomz9\"", CO_E_FORMAT, "model_type \"bloomz9\" is served by no installed model plugin; they serve: bloom, gpt2"},
+        {"bloom/heads4", "\"bloom\"", "\"bloomz9\"", CO_E_FORMAT, "model_type \"bloomz9\" is served by no installed model plugin; they serve: bloom, gpt2, llama, mistral, qwen2, opt"},
         {"bloom/heads4", "\"model_type\"", "\"type\"", CO_E_FORMAT, "no \"model_type\""},
         {"bloom/heads4", "\"n_embed\": 16", "\"n_embed\": 18", CO_E_FORMAT, "hidden_size = 18 does not divide by n_head = 4"},
         {"bloom/heads4", "\"n_embed\": 16", "\"n_embed\": 16.5", CO_E_FORMAT, "n_embed is not a whole number"},
@@ -57,6 +57,25 @@ static void test_refused(void)
         {"gpt2/heads4", "\"gelu_new\"", "7", CO_E_FORMAT, "activation_function is not a text"},
         {"gpt2/heads4", "\"n_embd\"", "\"add_cross_attention\": true, \"n_embd\"", CO_E_UNSUPPORTED, "add_cross_attention is set"},
         {"gpt2/heads4", "\"n_positions\": 64", "\"n_positions\": 32", CO_E_FORMAT, "check n_positions"},
+        {"opt/heads4", "\"layerdrop\": 0.0", "\"layerdrop\": 0.1", CO_E_UNSUPPORTED, "layerdrop is set to something else than 0"},
+        {"opt/heads4", "\"use_cache\"", "\"layer_norm_elementwise_affine\": false, \"use_cache\"", CO_E_UNSUPPORTED, "layer_norm_elementwise_affine"},
+        {"opt/350m", "\"word_embed_proj_dim\": 9", "\"word_embed_proj_dim\": 14", CO_E_FORMAT, "embed_tokens.weight\" has shape [40, 9]"},
+        {"opt/heads4", "\"ffn_dim\": 40,", "", CO_E_FORMAT, "config.json lacks \"ffn_dim\""},
+        {"mistral/window", "\"use_cache\"", "\"attention_bias\": true, \"use_cache\"", CO_E_UNSUPPORTED, "attention_bias is set"},
+        {"mistral/window", "\"use_cache\"", "\"layer_types\": [\"sliding_attention\", \"full_attention\"], \"use_cache\"", CO_E_UNSUPPORTED,
+         "layer_types.1 disagrees with sliding_window"},
+        {"mistral/window", "\"sliding_window\": 5", "\"sliding_window\": 0", CO_E_FORMAT, "sliding_window = 0 is out of range"},
+        {"mistral/window", "\"num_key_value_heads\": 2,", "", CO_E_FORMAT, "num_attention_heads = 4 does not divide by num_key_value_heads = 8"},
+        {"qwen2/full", "\"use_cache\"", "\"layer_types\": [\"full_attention\", \"chunked_attention\"], \"use_cache\"", CO_E_UNSUPPORTED,
+         "layer_types.1 = \"chunked_attention\" is not offered"},
+        {"qwen2/full", "\"use_cache\"", "\"layer_types\": [\"full_attention\", \"sliding_attention\"], \"use_cache\"", CO_E_UNSUPPORTED,
+         "layer_types.1 disagrees"},
+        {"qwen2/full", "\"silu\"", "\"gelu\"", CO_E_UNSUPPORTED, "hidden_act = \"gelu\" is not offered; possible: silu"},
+        {"llama/gqa_tied", "\"rope_scaling\": null", "\"rope_scaling\": {\"type\": \"dynamic\", \"factor\": 2.0}", CO_E_UNSUPPORTED,
+         "rope_scaling.type = \"dynamic\" is not offered; possible: default|linear|llama3"},
+        {"llama/gqa_tied", "\"rope_scaling\": null", "\"rope_scaling\": {\"rope_type\": \"linear\"}", CO_E_FORMAT, "config.json lacks \"rope_parameters.factor\""},
+        {"llama/gqa_tied", "\"rope_scaling\": null", "\"partial_rotary_factor\": 0.5", CO_E_UNSUPPORTED, "partial_rotary_factor is set"},
+        {"llama/gqa_tied", "\"num_attention_heads\": 6", "\"num_attention_heads\": 8", CO_E_FORMAT, "head_dim = 3: rotary positions need an even one"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
         refuses(cases[i].name, cases[i].from, cases[i].to, cases[i].code, cases[i].says);
@@ -103,6 +122,27 @@ static void test_dropout(void)
     mem_free(attention);
 }
 
+/* A table of positions is never read beyond its end. */
+static void test_positions(void)
+{
+    char *dir = mem_printf("%s/tests/golden/gpt2/heads4", COATI_SOURCE_DIR);
+    fixture f;
+    CHECK(fixture_open(&(fixture_args){.dir = dir, .slots = 1, .slot_len = 65, .pass_tokens = 65, .pass_rows = 1}, &f) == CO_E_CONFIG);
+    CHECK_HAS(error_message(), "65 positions are asked for; the model has 64");
+    fixture_close(&f);
+    static const int32_t ids[2] = {1, 2}, start[2] = {0, 2}, position[2] = {0, 64}, labels[2] = {2, -100};
+    static const float mask[2] = {1, 0};
+    static const uint64_t key = 0;
+    const void *const columns[2] = {labels, mask};
+    const engine_batch b = {.n_tokens = 2, .n_seqs = 1, .ids = ids, .positions = position, .seq_start = start, .seq_key = &key, .columns = columns};
+    engine_result res;
+    CHECK(fixture_open(&(fixture_args){.dir = dir, .max_tokens = 4, .max_seqs = 1}, &f) == CO_OK);
+    CHECK(engine_evaluate(f.engine, &b, 1, &res) == CO_E_CONFIG);
+    CHECK_HAS(error_message(), "position 64; the model has 64");
+    fixture_close(&f);
+    mem_free(dir);
+}
+
 int main(void)
 {
     char name[] = "/tmp/coati-models-XXXXXX";
@@ -110,6 +150,7 @@ int main(void)
     CHECK(scratch != NULL);
     test_refused();
     test_dropout();
+    test_positions();
     CHECK(fs_remove_tree(scratch) == CO_OK);
     return check_done();
 }

@@ -18,6 +18,7 @@ static void test_expand(void)
     CHECK(t->slots[14].owner == 0 && t->slots[13].owner == 13);
     CHECK(t->n_elements == 24 + 3 * (4 + 8 + 20 + 4) + 4);
     CHECK(t->n_trainable == t->n_elements);
+    CHECK(t->info.max_seq == PARAM_ANY_LENGTH); /* the model says 0 */
     CHECK(t->slots[0].shape.row_stride == 4 && t->slots[1].shape.row_stride == 1 && t->slots[3].shape.ne[1] == 5);
     CHECK(t->slots[1].shape.dtype == CO_F32 && t->slots[2].shape.dtype == CO_BF16);
     CHECK(t->slots[0].group == 0 && t->slots[1].group == (PARAM_GROUP_NO_DECAY | PARAM_GROUP_FP32));

@@ -30,16 +30,23 @@ static inline co_config co_config_of(const co_host *h, const co_meta *m)
     return k;
 }
 
-/* The first name of `names` in the file as a number; the name to `key`. CO_E_INVALID if there is none of them. */
+/* Takes the next of `names`, "a|b", to `key`; NULL at the end. */
+static inline const char *co_config_next(const char *names, char key[64])
+{
+    const size_t n = strcspn(names, "|");
+    if (!*names) return NULL;
+    memset(key, 0, 64);
+    memcpy(key, names, n < 63 ? n : 63);
+    return names + n + (names[n] == '|');
+}
+
+/* The first of `names` in the file as a number; its name to `key`. CO_E_INVALID if there is none of them. */
 static inline int co_config_number(const co_config *k, const char *names, char key[64], double *out)
 {
     int r = CO_E_INVALID;
-    for (const char *p = names; *p && r == CO_E_INVALID;) {
-        const size_t n = strcspn(p, "|");
-        memset(key, 0, 64);
-        memcpy(key, p, n < 63 ? n : 63);
+    for (const char *p = co_config_next(names, key); p && r == CO_E_INVALID;) {
         r = k->meta->f64(k->meta, key, out);
-        p += n + (p[n] == '|');
+        if (r == CO_E_INVALID) p = co_config_next(p, key);
     }
     return r;
 }
@@ -54,6 +61,16 @@ static inline double co_config_real(co_config *k, const char *names, double fall
     else if (r == CO_OK && !(v >= least && v <= most))
         k->status = CO_FAIL(k->host, CO_E_FORMAT, "config.json: %s = %.9g; from %.9g to %.9g is possible", key, v, least, most);
     return k->status ? fallback : v;
+}
+
+/* A number that has to be there. */
+static inline double co_config_need_real(co_config *k, const char *names, double least, double most)
+{
+    char key[64];
+    double v;
+    if (!k->status && co_config_number(k, names, key, &v) == CO_E_INVALID)
+        k->status = CO_FAIL(k->host, CO_E_FORMAT, "config.json lacks \"%.*s\"", (int)strcspn(names, "|"), names);
+    return co_config_real(k, names, least, least, most);
 }
 
 static inline int64_t co_config_int(co_config *k, const char *names, int64_t fallback, int64_t least, int64_t most)
@@ -80,17 +97,21 @@ static inline int64_t co_config_need(co_config *k, const char *names, int64_t le
     return k->status ? least : v;
 }
 
-/* Which of `choices`, "a|b|c", the key names, from 0. */
-static inline int co_config_name(co_config *k, const char *key, const char *choices, const char *fallback)
+/* Which of `choices`, "a|b|c", the file names, from 0. */
+static inline int co_config_name(co_config *k, const char *names, const char *choices, const char *fallback)
 {
+    char key[64];
     const char *v = fallback;
+    int r = CO_E_INVALID, i = 0;
     if (k->status) return 0;
-    const int r = k->meta->str(k->meta, key, &v);
+    for (const char *p = co_config_next(names, key); p && r == CO_E_INVALID;) {
+        r = k->meta->str(k->meta, key, &v);
+        if (r == CO_E_INVALID) p = co_config_next(p, key);
+    }
     if (r == CO_E_FORMAT) {
         k->status = CO_FAIL(k->host, r, "config.json: %s is not a text; possible: %s", key, choices);
         return 0;
     }
-    int i = 0;
     for (const char *p = choices; *p; i++) {
         const size_t n = strcspn(p, "|");
         if (strlen(v) == n && strncmp(p, v, n) == 0) return i;
@@ -101,16 +122,17 @@ static inline int co_config_name(co_config *k, const char *key, const char *choi
 }
 
 /* Refuses a setting that changes results and is not computed here: anything but absent or `neutral`. */
-static inline void co_config_only(co_config *k, const char *key, double neutral, const char *why)
+static inline void co_config_only(co_config *k, const char *names, double neutral, const char *why)
 {
+    char key[64];
     double v = neutral;
     if (k->status) return;
-    const int r = k->meta->f64(k->meta, key, &v);
+    const int r = co_config_number(k, names, key, &v);
     if (r == CO_E_FORMAT || v != neutral)
         k->status = CO_FAIL(k->host, CO_E_UNSUPPORTED, "config.json: %s is set to something else than %.9g: %s", key, neutral, why);
 }
 
-/* Says that `product` must divide by `by`. */
+/* Refuses a value that does not divide by another. */
 static inline void co_config_divides(co_config *k, const char *name, int64_t value, const char *by_name, int64_t by)
 {
     if (!k->status && (by < 1 || value % by))

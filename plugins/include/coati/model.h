@@ -33,6 +33,7 @@ typedef struct co_param {
 } co_param;
 
 typedef struct co_model_info {
+    /* max_seq: positions there are, 0: any number; the host lets no sequence be longer */
     uint32_t struct_size, n_layers, d_model, n_vocab, max_seq, n_block_kinds;
     uint32_t n_kv_heads, head_dim; /* the host sizes the generation cache from these */
 } co_model_info;
