@@ -12,6 +12,7 @@
 #include <vector>
 #include <coati/plugin.h>
 #include <coati/tokenizer.h>
+#include "beside.h"
 #include "charsmap.h"
 
 namespace {
@@ -29,6 +30,9 @@ struct tokenizer {
     std::vector<std::string> text;  // of each id, with spaces; empty for control and unknown pieces
     std::vector<char> special;      // 1: left out when decoding
     int drop;                       // spaces the model put before a text: 0 none, 1 one, 2 all that lead
+    beside *files = nullptr;        // what lies beside the model
+    ~tokenizer() { beside_close(files); }
+    size_t n_pieces() const { return text.size(); }
 };
 
 // Runs `body` and turns whatever it throws into a status.
@@ -112,6 +116,21 @@ int leading_rule(const tokenizer *t)
     return 0;
 }
 
+// LLaMA 3's tokenizer.model is not SentencePiece's but tiktoken's: lines of a token in base64 and its rank.
+bool is_tiktoken(const std::string &data)
+{
+    const size_t space = data.find(' ');
+    return space != 0 && space < 400 && data.find_first_not_of("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=") == space &&
+           data.find_first_not_of("0123456789", space + 1) == data.find('\n');
+}
+
+const char *piece_of(void *ctx, int32_t id, size_t *len)
+{
+    const std::string &piece = static_cast<const tokenizer *>(ctx)->processor.IdToPiece(id);
+    *len = piece.size();
+    return piece.data();
+}
+
 int open_model(const co_host *h, const void *opts, void **self)
 {
     return guarded(h, [&]() -> int {
@@ -123,6 +142,9 @@ int open_model(const co_host *h, const void *opts, void **self)
         int rc = read_file(h, path, &data);
         if (rc != CO_OK) return rc;
         std::string why;
+        if (is_tiktoken(data))
+            return CO_FAIL(h, CO_E_UNSUPPORTED, "%s: a tiktoken file, not a SentencePiece model; the model's tokenizer.json is read instead: put it "
+                           "beside, or name it in [tokenizer] path", path.c_str());
         if (!charsmaps_are_sound(data, &why))
             return CO_FAIL(h, CO_E_FORMAT, "%s: a damaged SentencePiece model: %s (%zu bytes)", path.c_str(), why.c_str(), data.size());
         std::unique_ptr<tokenizer> t(new tokenizer());
@@ -133,6 +155,10 @@ int open_model(const co_host *h, const void *opts, void **self)
                            data.size(), status.ok() ? "it holds no pieces" : status.error_message());
         fill_pieces(t.get());
         t->drop = leading_rule(t.get());
+        const size_t slash = path.rfind('/');
+        rc = beside_open(h, slash == std::string::npos ? "." : path.substr(0, slash + 1).c_str(), static_cast<int32_t>(t->n_pieces()), piece_of,
+                         t.get(), &t->files);
+        if (rc != CO_OK) return rc;
         *self = t.release();
         return CO_OK;
     });
@@ -142,7 +168,18 @@ void close_model(void *self) { delete static_cast<tokenizer *>(self); }
 
 int n_vocab(void *self, int64_t *n)
 {
-    *n = static_cast<int64_t>(static_cast<tokenizer *>(self)->text.size());
+    *n = beside_n_vocab(static_cast<tokenizer *>(self)->files);
+    return CO_OK;
+}
+
+// Appends the ids of a text without added tokens.
+int encode_gap(const tokenizer *t, const char *utf8, size_t len, std::vector<int> *all)
+{
+    std::vector<int> found;
+    const sentencepiece::util::Status status = t->processor.Encode({utf8, len}, &found);
+    if (!status.ok()) return CO_FAIL(t->host, CO_E_FORMAT, "sentencepiece: text cannot be encoded: %s", status.error_message());
+    if (all->empty()) all->swap(found);
+    else all->insert(all->end(), found.begin(), found.end());
     return CO_OK;
 }
 
@@ -152,8 +189,14 @@ int encode(void *self, const char *utf8, size_t len, co_arena *a, int32_t **ids,
     const co_host *h = t->host;
     return guarded(h, [&]() -> int {
         std::vector<int> found;
-        const sentencepiece::util::Status status = t->processor.Encode({utf8, len}, &found);
-        if (!status.ok()) return CO_FAIL(h, CO_E_FORMAT, "sentencepiece: text cannot be encoded: %s", status.error_message());
+        beside_scan s = {};
+        int rc = CO_OK, more = 1;
+        while (rc == CO_OK && more) {
+            more = beside_next(t->files, utf8, len, &s);
+            if (s.gap_len) rc = encode_gap(t, utf8 + s.gap_at, s.gap_len, &found);
+            if (more) found.push_back(s.id);
+        }
+        if (rc != CO_OK) return rc;
         int32_t *out = static_cast<int32_t *>(h->arena_push(a, (found.size() + 1) * sizeof(int32_t), alignof(int32_t)));
         if (!out) return CO_E_NOMEM;
         for (size_t i = 0; i < found.size(); i++) out[i] = found[i];
@@ -166,9 +209,16 @@ int encode(void *self, const char *utf8, size_t len, co_arena *a, int32_t **ids,
 int check_ids(const tokenizer *t, const int32_t *ids, size_t n)
 {
     for (size_t i = 0; i < n; i++)
-        if (ids[i] < 0 || static_cast<size_t>(ids[i]) >= t->text.size())
-            return CO_FAIL(t->host, CO_E_INVALID, "token id %d: the tokenizer has %zu", ids[i], t->text.size());
+        if (ids[i] < 0 || ids[i] >= beside_n_vocab(t->files))
+            return CO_FAIL(t->host, CO_E_INVALID, "token id %d: the tokenizer has %d", ids[i], beside_n_vocab(t->files));
     return CO_OK;
+}
+
+const char *text_of(const tokenizer *t, int32_t id, size_t *len)
+{
+    if (static_cast<size_t>(id) >= t->n_pieces()) return beside_text(t->files, id, len);
+    *len = t->text[static_cast<size_t>(id)].size();
+    return t->text[static_cast<size_t>(id)].data();
 }
 
 int decode(void *self, const int32_t *ids, size_t n, int continuation, co_arena *a, char **utf8, size_t *len)
@@ -177,19 +227,23 @@ int decode(void *self, const int32_t *ids, size_t n, int continuation, co_arena 
     size_t bytes = 0, at = 0;
     int rc = check_ids(t, ids, n);
     if (rc != CO_OK) return rc;
-    for (size_t i = 0; i < n; i++) bytes += t->text[static_cast<size_t>(ids[i])].size();
+    size_t size;
+    for (size_t i = 0; i < n; i++) {
+        (void)text_of(t, ids[i], &size);
+        bytes += size;
+    }
     char *out = static_cast<char *>(t->host->arena_push(a, bytes + 1, 1));
     if (!out) return CO_E_NOMEM;
     int drop = continuation ? 0 : t->drop;
     for (size_t i = 0; i < n; i++) {
-        const std::string &piece = t->text[static_cast<size_t>(ids[i])];
+        const char *piece = text_of(t, ids[i], &size);
         size_t skip = 0;
-        if (piece.empty()) continue;
+        if (size == 0) continue;
         if (drop == 1) skip = piece[0] == ' ';
-        while (drop == 2 && skip < piece.size() && piece[skip] == ' ') skip++;
-        if (drop == 1 || skip < piece.size()) drop = 0;
-        std::memcpy(out + at, piece.data() + skip, piece.size() - skip);
-        at += piece.size() - skip;
+        while (drop == 2 && skip < size && piece[skip] == ' ') skip++;
+        if (drop == 1 || skip < size) drop = 0;
+        std::memcpy(out + at, piece + skip, size - skip);
+        at += size - skip;
     }
     out[at] = 0;
     *utf8 = out;
@@ -197,10 +251,12 @@ int decode(void *self, const int32_t *ids, size_t n, int continuation, co_arena 
     return CO_OK;
 }
 
-// The piece of that name if there is one, else what the model's trainer noted: files exist (the 512-piece tokenizer of
-// stories260K) whose notes say 2 for BOS while "<s>" is 1, and Hugging Face goes by the names.
-int32_t named(const tokenizer *t, const char *piece, int32_t noted)
+// What the files beside say; else the piece of the usual name if there is one, else what the model's trainer noted: models
+// exist (the 512-piece tokenizer of stories260K) whose notes say 2 for BOS while "<s>" is 1, and Hugging Face goes by the names.
+int32_t named(const tokenizer *t, const char *role, const char *piece, int32_t noted)
 {
+    const int32_t said = beside_role(t->files, role);
+    if (said != -2) return said;
     const int32_t id = t->processor.PieceToId(piece);
     return id >= 0 && id < t->processor.GetPieceSize() && t->processor.IdToPiece(id) == piece ? id : noted;
 }
@@ -208,10 +264,12 @@ int32_t named(const tokenizer *t, const char *piece, int32_t noted)
 int32_t special(void *self, const char *role)
 {
     const tokenizer *t = static_cast<const tokenizer *>(self);
-    if (std::strcmp(role, "bos") == 0 || std::strcmp(role, "before") == 0) return named(t, "<s>", t->processor.bos_id());
-    if (std::strcmp(role, "eos") == 0) return named(t, "</s>", t->processor.eos_id());
-    if (std::strcmp(role, "unk") == 0) return named(t, "<unk>", t->processor.unk_id());
-    if (std::strcmp(role, "pad") == 0) return t->processor.pad_id();
+    if (std::strcmp(role, "bos") == 0) return named(t, role, "<s>", t->processor.bos_id());
+    if (std::strcmp(role, "eos") == 0) return named(t, role, "</s>", t->processor.eos_id());
+    if (std::strcmp(role, "unk") == 0) return named(t, role, "<unk>", t->processor.unk_id());
+    if (std::strcmp(role, "pad") == 0) return beside_role(t->files, role) != -2 ? beside_role(t->files, role) : t->processor.pad_id();
+    if (std::strcmp(role, "before") == 0) return beside_adds(t->files, "bos") != 0 ? special(self, "bos") : -1;
+    if (std::strcmp(role, "after") == 0) return beside_adds(t->files, "eos") == 1 ? special(self, "eos") : -1;
     return -1;
 }
 

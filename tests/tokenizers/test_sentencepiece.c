@@ -118,6 +118,9 @@ static void test_bad_files(void)
     put(path, "{\"version\": \"1.0\"}", 18);
     CHECK(open_at(path, &t) == CO_E_FORMAT);
     CHECK_HAS(error_message(), "not a SentencePiece model, or damaged (18 bytes)");
+    put(path, "IQ== 0\nIg== 1\n", 14);
+    CHECK(open_at(path, &t) == CO_E_UNSUPPORTED);
+    CHECK_HAS(error_message(), "a tiktoken file, not a SentencePiece model");
     CHECK(fs_read_all(COATI_SOURCE_DIR "/tests/tokenizers/tiny/tokenizer.model", &data, &len, 1 << 20) == CO_OK);
     for (size_t cut = 1; cut < len; cut += 97) { /* a cut between two pieces is a smaller model, elsewhere an error */
         put(path, data, cut);
@@ -157,6 +160,76 @@ static void test_flipped(void)
     CHECK_MSG(tables > 0 && opened > 0, "%zu tables refused, %zu opened", tables, opened);
     unlink(path);
     mem_free(data);
+}
+
+/* Encodes and compares with the ids of the parts, an id below 0 standing for the next part. */
+static void expect_parts(void *t, const char *text, const char *const *parts, const int32_t *between, size_t n_between)
+{
+    int32_t *ids, *part;
+    size_t n, n_part, at = 0;
+    CHECK(vt->encode(t, text, strlen(text), arena, &ids, &n) == CO_OK);
+    for (size_t i = 0; i < n_between; i++) {
+        if (between[i] >= 0) {
+            CHECK_MSG(at < n && ids[at] == between[i], "\"%s\": id %zu", text, at);
+            at++;
+            continue;
+        }
+        CHECK(vt->encode(t, *parts, strlen(*parts), arena, &part, &n_part) == CO_OK);
+        CHECK_MSG(at + n_part <= n && memcmp(ids + at, part, n_part * sizeof *part) == 0, "\"%s\": \"%s\"", text, *parts);
+        at += n_part;
+        parts++;
+    }
+    CHECK_MSG(at == n, "\"%s\": %zu ids, want %zu", text, n, at);
+}
+
+/* Tokens beyond the pieces, roles, BOS and EOS as the files beside the model say; pieces stay what they are to the library. */
+static void test_beside(void)
+{
+    static const char added[] = "{\"[PAD]\": 420, \"<tool>\": 421}";
+    static const char config[] = "{\"pad_token\": \"[PAD]\", \"eos_token\": {\"content\": \"<end>\"}, \"add_bos_token\": false, \"add_eos_token\": true,"
+                                 "\"tokenizer_class\": \"LLaMATokenizer\", \"added_tokens_decoder\": {\"1\": {\"content\": \"<s>\", \"special\": true},"
+                                 "\"423\": {\"content\": \"<end>\", \"special\": true, \"lstrip\": true, \"rstrip\": true, \"single_word\": true}}}";
+    char dir[4096], path[4400], *model, *text;
+    size_t len;
+    int64_t n = 0;
+    void *t = NULL;
+    snprintf(dir, sizeof dir, "%s/tests/beside-%d", COATI_BINARY_DIR, (int)getpid());
+    CHECK(fs_mkdirs(dir) == CO_OK);
+    CHECK(fs_read_all(COATI_SOURCE_DIR "/tests/tokenizers/tiny/tokenizer.model", &model, &len, 1 << 20) == CO_OK);
+    const struct { const char *name, *data; size_t len; } files[] = {
+        {"tokenizer.model", model, len}, {"added_tokens.json", added, sizeof added - 1}, {"tokenizer_config.json", config, sizeof config - 1},
+        {"special_tokens_map.json", "", 0}};
+    for (size_t i = 0; i < 4; i++) {
+        snprintf(path, sizeof path, "%s/%s", dir, files[i].name);
+        put(path, files[i].data, files[i].len);
+    }
+    CHECK_MSG(open_at(dir, &t) == CO_OK, "%s", error_message());
+    if (t) {
+        CHECK(vt->n_vocab(t, &n) == CO_OK && n == 424);
+        CHECK(vt->special(t, "bos") == 1 && vt->special(t, "eos") == 423 && vt->special(t, "pad") == 420 && vt->special(t, "unk") == 0);
+        CHECK(vt->special(t, "before") == -1 && vt->special(t, "after") == 423);
+        expect_parts(t, "The coati[PAD]eats<tool>", (const char *const[]){"The coati", "eats"}, (const int32_t[]){-1, 420, -1, 421}, 4);
+        expect_parts(t, "a  <end>  b <end>c", (const char *const[]){"a", "b <end>c"}, (const int32_t[]){-1, 423, -1}, 3);
+        const int32_t ids[] = {420, 421, 422, 423};
+        CHECK(vt->decode(t, ids, 4, 0, arena, &text, &len) == CO_OK);
+        CHECK_STR(text, "[PAD]<tool>");
+        const int32_t beyond = 424;
+        CHECK(vt->decode(t, &beyond, 1, 0, arena, &text, &len) == CO_E_INVALID);
+        CHECK_HAS(error_message(), "token id 424: the tokenizer has 424");
+        static const char *const damaged[] = {"\x80\x80<end>\x80", "\xF0<end>\xF0", "\xF7\xBF\xBF\xBF<end>\xF7\xBF\xBF\xBF", "\xE3\x80<end>\xE3\x80"};
+        for (size_t i = 0; i < 4; i++) {
+            int32_t *got;
+            size_t k;
+            CHECK(vt->encode(t, damaged[i], strlen(damaged[i]), arena, &got, &k) == CO_OK && k > 1);
+        }
+        vt->close(t);
+    }
+    snprintf(path, sizeof path, "%s/added_tokens.json", dir);
+    put(path, "{\"[PAD]\": 7}", 12);
+    CHECK(open_at(dir, &t) == CO_E_FORMAT);
+    CHECK_HAS(error_message(), "added_tokens.json: [PAD]: \"[PAD]\" and id 7 do not belong together");
+    CHECK(fs_remove_tree(dir) == CO_OK);
+    mem_free(model);
 }
 
 /* Vectors: texts separated by a line of their own, a line of ids for each; the last text is empty. */
@@ -261,6 +334,7 @@ int main(void)
     test_two_instances();
     test_bad_files();
     test_flipped();
+    test_beside();
     test_vectors("data/tokenizers/llama2", "data/tokenizers/vectors/ggml-vocab-llama-spm.gguf.inp",
                  "data/tokenizers/vectors/ggml-vocab-llama-spm.gguf.out", 47);
     test_golden("tiny");

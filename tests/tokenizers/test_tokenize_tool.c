@@ -3,6 +3,8 @@
 #include <unistd.h>
 #include "check.h"
 #include "core/base/error.h"
+#include "core/base/fs.h"
+#include "core/base/memory.h"
 #include "core/params/tokenizer.h"
 
 static char out[65536]; /* standard output and error of the last run */
@@ -91,6 +93,38 @@ static void test_around(void)
     }
 }
 
+/* Where several files are, tokenizer.json is read; [tokenizer] name asks for another. */
+static void test_choice(void)
+{
+    static const char *const names[] = {"tokenizer.model", "tokenizer.json", "vocab.json", "merges.txt"},
+                      *const from[] = {"tiny", "gpt2", "opt_files", "opt_files"}, *const best[] = {"tiny", "gpt2", "gpt2", "gpt2"};
+    char dir[4096], args[8192], want[65536], *data;
+    size_t len;
+    snprintf(dir, sizeof dir, "%s/tests/choice-%d", COATI_BINARY_DIR, (int)getpid());
+    CHECK(fs_mkdirs(dir) == CO_OK);
+    for (int i = 0; i < 4; i++) {
+        char path[8192];
+        snprintf(path, sizeof path, "%s/tests/tokenizers/%s/%s", COATI_SOURCE_DIR, from[i], names[i]);
+        CHECK(fs_read_all(path, &data, &len, 1 << 20) == CO_OK);
+        snprintf(path, sizeof path, "%s/%s", dir, names[i]);
+        CHECK(fs_write_atomic(path, data, len) == CO_OK);
+        mem_free(data);
+        snprintf(args, sizeof args, "--model '%s/tests/tokenizers/%s'", COATI_SOURCE_DIR, best[i]);
+        CHECK(run(args, "The coati eats fruit\n") == 0);
+        memcpy(want, out, sizeof want);
+        snprintf(args, sizeof args, "--model '%s'", dir);
+        CHECK(run(args, "The coati eats fruit\n") == 0);
+        CHECK_STR(out, want);
+    }
+    snprintf(args, sizeof args, "--model '%s/tests/tokenizers/tiny'", COATI_SOURCE_DIR);
+    CHECK(run(args, "The coati eats fruit\n") == 0);
+    memcpy(want, out, sizeof want);
+    snprintf(args, sizeof args, "--model '%s' --tokenizer sentencepiece", dir);
+    CHECK(run(args, "The coati eats fruit\n") == 0);
+    CHECK_STR(out, want);
+    CHECK(fs_remove_tree(dir) == CO_OK);
+}
+
 static void test_wrong_use(void)
 {
     static const struct { const char *args, *input; int code; const char *says; } cases[] = {
@@ -157,6 +191,7 @@ int main(void)
     test_file();
     test_null();
     test_around();
+    test_choice();
     test_wrong_use();
     test_bench();
     test_utf8_whole();

@@ -106,18 +106,29 @@ static int is_word(const bpe_unicode *u, uint32_t c)
     return c == 0x200C || c == 0x200D || (bpe_class(u, c) & BPE_WORD);
 }
 
-static const uint8_t *before(const uint8_t *p)
+/* The character at p, of text that may be damaged; *next: behind it. */
+static uint32_t character(const uint8_t *p, const uint8_t *end, const uint8_t **next)
+{
+    *next = p + 1;
+    if (bpe_utf8_len(*p) > (size_t)(end - p)) return 0xFFFD;
+    *next = p;
+    const uint32_t c = bpe_utf8_next(next);
+    return c <= 0x10FFFF ? c : 0xFFFD;
+}
+
+/* Where the character begins that ends at p, which is not the text's start. */
+static const uint8_t *before(const char *text, const uint8_t *p)
 {
     do p--;
-    while ((*p & 0xC0) == 0x80);
+    while ((*p & 0xC0) == 0x80 && p > (const uint8_t *)text);
     return p;
 }
 
 static int stands_alone(const bpe_unicode *u, const char *text, size_t start, size_t stop, size_t len)
 {
-    const uint8_t *p = (const uint8_t *)text + start, *q = (const uint8_t *)text + stop;
-    if (start > 0 && (p = before(p), is_word(u, bpe_utf8_next(&p)))) return 0;
-    return stop == len || !is_word(u, bpe_utf8_next(&q));
+    const uint8_t *p = (const uint8_t *)text + start, *end = (const uint8_t *)text + len, *next;
+    if (start > 0 && is_word(u, character(before(text, p), p, &next))) return 0;
+    return stop == len || !is_word(u, character((const uint8_t *)text + stop, end, &next));
 }
 
 int bpe_added_next(const bpe_added *a, const bpe_trie *t, const bpe_unicode *u, const char *text, size_t len, bpe_added_scan *s)
@@ -135,14 +146,14 @@ int bpe_added_next(const bpe_added *a, const bpe_trie *t, const bpe_unicode *u, 
         s->at = stop;
         if (s->token->single_word && !stands_alone(u, text, start, stop, len)) continue;
         while (s->token->lstrip && start > s->covered) {
-            const uint8_t *p = before((const uint8_t *)text + start), *q = p;
-            if (!(bpe_class(u, bpe_utf8_next(&q)) & BPE_SPACE)) break;
+            const uint8_t *end = (const uint8_t *)text + start, *p = before(text, end), *next;
+            if (!(bpe_class(u, character(p, end, &next)) & BPE_SPACE)) break;
             start = (size_t)(p - (const uint8_t *)text);
         }
         while (s->token->rstrip && stop < len) {
-            const uint8_t *p = (const uint8_t *)text + stop;
-            if (!(bpe_class(u, bpe_utf8_next(&p)) & BPE_SPACE)) break;
-            stop = (size_t)(p - (const uint8_t *)text);
+            const uint8_t *next;
+            if (!(bpe_class(u, character((const uint8_t *)text + stop, (const uint8_t *)text + len, &next)) & BPE_SPACE)) break;
+            stop = (size_t)(next - (const uint8_t *)text);
         }
         s->gap_at = s->covered;
         s->gap_len = start > s->covered ? start - s->covered : 0;

@@ -35,7 +35,7 @@ const bpe_added_token *bpe_added_find(const bpe_added *a, const char *text, size
 int bpe_added_watch(const co_host *h, bpe_added *a, int normalised, const char *text, size_t len, size_t i);
 void bpe_added_close(const co_host *h, bpe_added *a);
 
-/* Walks over the matches in text[0..len): start with {0}. 1: a match, `token` is set, and text[gap_at..gap_at + gap_len)
+/* Walks over the matches in text[0..len), which may hold damaged UTF-8: start with {0}. 1: a match, `token` is set, and text[gap_at..gap_at + gap_len)
  * before it is free (gap_len may be 0); 0: no more, the gap is what is left. */
 typedef struct bpe_added_scan {
     size_t at;      /* where to look on */

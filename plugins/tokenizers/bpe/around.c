@@ -83,9 +83,10 @@ static int read_one(const bpe_at *a, bpe_around *out, int depth)
     int rc = bpe_want(a, BPE_OBJECT);
     if (rc == CO_OK) rc = bpe_need_string(a, "type", &type, &len);
     if (rc) return rc;
-    if (strcmp(type, "TemplateProcessing") == 0) return read_template(a, out);
+    if (strcmp(type, "TemplateProcessing") == 0) return out->said = 1, read_template(a, out);
     if (strcmp(type, "ByteLevel") == 0) return bpe_keys(a, level); /* about offsets, which are not asked for */
     if (strcmp(type, "RobertaProcessing") == 0 || strcmp(type, "BertProcessing") == 0) {
+        out->said = 1;
         rc = bpe_keys(a, ends);
         if (rc == CO_OK) rc = read_pair(a, "cls", &out->before);
         return rc ? rc : read_pair(a, "sep", &out->after);
@@ -103,6 +104,6 @@ static int read_one(const bpe_at *a, bpe_around *out, int depth)
 
 int bpe_around_read(const bpe_at *a, bpe_around *out)
 {
-    *out = (bpe_around){-1, -1};
+    *out = (bpe_around){-1, -1, 0};
     return a ? read_one(a, out, 0) : CO_OK;
 }

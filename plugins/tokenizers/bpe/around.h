@@ -5,6 +5,7 @@
 
 typedef struct bpe_around {
     int32_t before, after; /* ids; -1: none */
+    int said;              /* the file says what stands there, be it nothing */
 } bpe_around;
 
 /* Reads the "post_processor" of a tokenizer.json; `a` NULL: there is none. */

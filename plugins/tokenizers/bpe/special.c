@@ -166,6 +166,16 @@ static int32_t usual(const bpe_tokenizer *t, const char *const *names)
     return -1;
 }
 
+int32_t bpe_role_said(const bpe_tokenizer *t, const bpe_beside *b, const char *key)
+{
+    const char *text;
+    size_t len;
+    if (!text_of_role(b->config, key, &text, &len) && !text_of_role(b->map, key, &text, &len))
+        return mentions(b->config, key) || mentions(b->map, key) ? -1 : -2;
+    const uint32_t id = find(t, text, len);
+    return id == BPE_NO_ID ? -1 : (int32_t)id;
+}
+
 int bpe_read_roles(bpe_tokenizer *t, const bpe_beside *b)
 {
     static const char *const bos[] = {"<s>", "<|begin_of_text|>", "<|endoftext|>", NULL}, *const eos[] = {"</s>", "<|end_of_text|>", "<|endoftext|>", NULL},
@@ -174,18 +184,12 @@ int bpe_read_roles(bpe_tokenizer *t, const bpe_beside *b)
     const int32_t known[] = {t->around.before, t->around.after, t->model.unk == BPE_NO_ID ? -1 : (int32_t)t->model.unk, -1};
     int rc = CO_OK, add;
     for (int i = 0; i < 4; i++) {
-        const char *text;
-        size_t len;
-        if (text_of_role(b->config, role_keys[i], &text, &len) || text_of_role(b->map, role_keys[i], &text, &len)) {
-            const uint32_t id = find(t, text, len);
-            *roles[i] = id == BPE_NO_ID ? -1 : (int32_t)id;
-        } else {
-            const int said = mentions(b->config, role_keys[i]) || mentions(b->map, role_keys[i]);
-            *roles[i] = known[i] >= 0 ? known[i] : said ? -1 : usual(t, names[i]);
-        }
+        *roles[i] = bpe_role_said(t, b, role_keys[i]);
+        if (*roles[i] < 0 && known[i] >= 0) *roles[i] = known[i];
+        if (*roles[i] == -2) *roles[i] = usual(t, names[i]);
     }
     bpe_at root;
-    if (!b->config) return CO_OK;
+    if (!b->config || t->around.said) return CO_OK; /* a post-processor knows best, as with tokenizers */
     root = bpe_root(b->config);
     rc = bpe_get_bool(&root, "add_bos_token", t->around.before >= 0, &add);
     if (rc == CO_OK && add != (t->around.before >= 0)) t->around.before = add ? t->roles.bos : -1;

@@ -103,12 +103,6 @@ void bpe_tokenizer_give_back(bpe_tokenizer *t, bpe_words *w)
     pthread_mutex_unlock(&t->lock);
 }
 
-typedef struct file {
-    char *path, *text;
-    size_t len;
-    bpe_doc doc;
-} file;
-
 static int is_file(const char *path)
 {
     struct stat st;
@@ -116,7 +110,7 @@ static int is_file(const char *path)
 }
 
 /* Reads dir/name. An optional one that is missing or holds nothing but white space is passed over: f->doc.nodes is NULL. */
-static int read_json(const co_host *h, const char *dir, const char *name, int optional, file *f)
+static int read_json(const co_host *h, const char *dir, const char *name, int optional, bpe_file *f)
 {
     size_t blank = 0;
     f->path = bpe_join(h, dir, name);
@@ -130,7 +124,7 @@ static int read_json(const co_host *h, const char *dir, const char *name, int op
     return rc ? rc : bpe_want(&root, BPE_OBJECT);
 }
 
-static void free_file(const co_host *h, file *f)
+static void free_file(const co_host *h, bpe_file *f)
 {
     bpe_doc_free(&f->doc);
     h->free(h, f->text);
@@ -162,7 +156,7 @@ static int settle_class(bpe_tokenizer *t, const bpe_doc *config)
     return rc;
 }
 
-static int read_vocab_form(bpe_tokenizer *t, const char *dir, const file *vocab, const bpe_beside *beside)
+static int read_vocab_form(bpe_tokenizer *t, const char *dir, const bpe_file *vocab, const bpe_beside *beside)
 {
     static const char decoder_text[] = "{\"type\": \"ByteLevel\"}";
     char copy[sizeof decoder_text], *merges = NULL, *path = bpe_join(t->host, dir, "merges.txt");
@@ -170,7 +164,7 @@ static int read_vocab_form(bpe_tokenizer *t, const char *dir, const file *vocab,
     bpe_doc decoder = {0};
     memcpy(copy, decoder_text, sizeof copy);
     int rc = path ? bpe_read_file(t->host, path, MODEL_FILE_MAX, &merges, &len) : CO_E_NOMEM;
-    t->around = (bpe_around){-1, -1};
+    t->around = (bpe_around){-1, -1, 0};
     if (rc == CO_OK) rc = settle_class(t, beside->config);
     if (rc == CO_OK) rc = bpe_read_vocab_files(t, &vocab->doc, path, merges, len);
     if (rc == CO_OK) rc = bpe_add_beside(t, beside, 1);
@@ -184,17 +178,34 @@ static int read_vocab_form(bpe_tokenizer *t, const char *dir, const file *vocab,
     return rc;
 }
 
+int bpe_read_beside(const co_host *h, const char *dir, bpe_file f[BPE_BESIDE_FILES], bpe_beside *out)
+{
+    static const char *const names[] = {"tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"};
+    const bpe_doc *docs[BPE_BESIDE_FILES] = {NULL};
+    int rc = CO_OK;
+    memset(f, 0, BPE_BESIDE_FILES * sizeof *f);
+    for (int i = 0; rc == CO_OK && i < BPE_BESIDE_FILES; i++) {
+        rc = read_json(h, dir, names[i], 1, &f[i]);
+        if (f[i].doc.nodes) docs[i] = &f[i].doc;
+    }
+    *out = (bpe_beside){docs[0], docs[1], docs[2]};
+    return rc;
+}
+
+void bpe_free_beside(const co_host *h, bpe_file f[BPE_BESIDE_FILES])
+{
+    for (int i = 0; i < BPE_BESIDE_FILES; i++) free_file(h, &f[i]);
+}
+
 static int read_all(bpe_tokenizer *t, const char *dir, const char *name)
 {
-    enum { MAIN, CONFIG, MAP, ADDED, FILES };
-    static const char *const beside_names[] = {NULL, "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"};
-    file f[FILES] = {{0}};
-    int rc = read_json(t->host, dir, name, 0, &f[MAIN]);
-    for (int i = CONFIG; rc == CO_OK && i < FILES; i++) rc = read_json(t->host, dir, beside_names[i], 1, &f[i]);
-    const bpe_beside beside = {f[CONFIG].doc.nodes ? &f[CONFIG].doc : NULL, f[MAP].doc.nodes ? &f[MAP].doc : NULL,
-                               f[ADDED].doc.nodes ? &f[ADDED].doc : NULL};
-    if (rc == CO_OK) rc = strcmp(name, "vocab.json") == 0 ? read_vocab_form(t, dir, &f[MAIN], &beside) : bpe_read_tokenizer_json(t, &f[MAIN].doc, &beside);
-    for (int i = 0; i < FILES; i++) free_file(t->host, &f[i]);
+    bpe_file main = {0}, files[BPE_BESIDE_FILES];
+    bpe_beside beside;
+    int rc = bpe_read_beside(t->host, dir, files, &beside);
+    if (rc == CO_OK) rc = read_json(t->host, dir, name, 0, &main);
+    if (rc == CO_OK) rc = strcmp(name, "vocab.json") == 0 ? read_vocab_form(t, dir, &main, &beside) : bpe_read_tokenizer_json(t, &main.doc, &beside);
+    free_file(t->host, &main);
+    bpe_free_beside(t->host, files);
     return rc;
 }
 

@@ -50,9 +50,20 @@ int bpe_read_flags(const bpe_at *a, bpe_added_token *out);
 typedef struct bpe_beside {
     const bpe_doc *config, *map, *added; /* tokenizer_config.json, special_tokens_map.json, added_tokens.json */
 } bpe_beside;
+typedef struct bpe_file {
+    char *path, *text;
+    size_t len;
+    bpe_doc doc;
+} bpe_file;
+enum { BPE_BESIDE_FILES = 3 };
+/* Reads those that are in `dir`; the documents live until bpe_free_beside, which is to be called even after an error. */
+int bpe_read_beside(const co_host *h, const char *dir, bpe_file f[BPE_BESIDE_FILES], bpe_beside *out);
+void bpe_free_beside(const co_host *h, bpe_file f[BPE_BESIDE_FILES]);
 /* Adds the tokens they name that are not added yet; with `roles`, those that only have a role too. */
 int bpe_add_beside(bpe_tokenizer *t, const bpe_beside *b, int roles);
 int bpe_read_tokenizer_json(bpe_tokenizer *t, const bpe_doc *d, const bpe_beside *beside);
+/* The id of the token that the files give this role ("bos_token"); -1: none; -2: they do not speak of it. */
+int32_t bpe_role_said(const bpe_tokenizer *t, const bpe_beside *b, const char *key);
 /* Which tokens have a role, and whether BOS and EOS stand around a text. */
 int bpe_read_roles(bpe_tokenizer *t, const bpe_beside *b);
 /* Once all tokens are there: what depends on them. */
