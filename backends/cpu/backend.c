@@ -145,7 +145,9 @@ static int cpu_workspace(void *self, const co_plan *p, size_t *bytes)
     size_t most = 0;
     for (uint32_t i = 0; i < p->n_steps; i++) {
         const cpu_kernel_entry *k = &c->simd->ops[p->steps[i].op];
-        const size_t n = (k->scratch ? k->scratch(c, p, &p->steps[i]) : 0) + mixed_scratch(p, &p->steps[i]);
+        const size_t n = mixed_types(p, &p->steps[i]) ? mixed_scratch(c, p, &p->steps[i])
+                         : k->scratch                   ? k->scratch(c, p, &p->steps[i])
+                                                        : 0;
         if (n > most) most = n;
     }
     *bytes = (most + 255) & ~(size_t)255;

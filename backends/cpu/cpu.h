@@ -61,7 +61,8 @@ typedef struct cpu_adamw { float grad_scale, b1, b2, lr_t, root, eps, decay; } c
  * opened: the best this processor has, or what `simd` says. */
 typedef struct cpu_level {
     const char *name;
-    const cpu_kernel_entry *ops; /* [CO_OP_COUNT] */
+    const cpu_kernel_entry *ops; /* [CO_OP_COUNT]; fp32 */
+    const cpu_kernel_entry *narrow_ops; /* likewise; run NULL where 16-bit operands are widened for the fp32 kernel (mixed.c) */
     /* Runs of 16-bit floats (CO_BF16, CO_F16; CO_F32 passes through) to and from fp32. */
     void (*widen)(float *to, const void *from, uint32_t type, int64_t n);
     void (*narrow)(void *to, uint32_t type, const float *from, int64_t n);

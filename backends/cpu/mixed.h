@@ -4,6 +4,6 @@
 #include "cpu.h"
 
 int mixed_types(const co_plan *p, const co_step_op *op);        /* some value has 16 bits */
-size_t mixed_scratch(const co_plan *p, const co_step_op *op);   /* bytes at capacity, before the kernel's own */
+size_t mixed_scratch(const cpu *c, const co_plan *p, const co_step_op *op); /* bytes at capacity, the kernel's own included */
 void mixed_run(cpu_step *s);
 #endif

@@ -23,6 +23,12 @@ void k_widen(float *to, const void *from, uint32_t type, int64_t n), k_narrow(vo
 double k_sqnorm(const float *x, int64_t n);
 void k_adamw(float *p, const float *g, float *m, float *v, int64_t n, const cpu_adamw *s);
 
+/* Kernels that take 16-bit operands as they are (any mixture with fp32). */
+void k_narrow_linear(const cpu_step *s), k_narrow_linear_bwd_x(const cpu_step *s), k_narrow_linear_bwd_w(const cpu_step *s);
+void k_narrow_embedding(const cpu_step *s), k_narrow_embedding_bwd(const cpu_step *s), k_narrow_row_gather(const cpu_step *s);
+size_t k_narrow_linear_scratch(const cpu *c, const co_plan *p, const co_step_op *op);
+size_t k_narrow_embedding_scratch(const cpu *c, const co_plan *p, const co_step_op *op);
+
 /* out[m, n] = op(a) op(b) + beta out, op by BLAS_N or BLAS_T, on all threads (product.c). */
 void cpu_product(const cpu *c, int ta, int tb, int64_t m, int64_t n, int64_t k, const float *a, int64_t lda, const float *b, int64_t ldb,
                  float beta, float *out, int64_t ldc);

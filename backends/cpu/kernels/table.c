@@ -24,7 +24,13 @@ static const cpu_kernel_entry ops[CO_OP_COUNT] = {
     K(MASKED_SUM_ROWS_BWD, k_masked_sum_rows_bwd), K(LOSS_SEED, k_loss_seed), KS(SAMPLE_TOKEN, k_sample_token, k_sample_scratch),
 };
 
+static const cpu_kernel_entry narrow_ops[CO_OP_COUNT] = {
+    KS(LINEAR, k_narrow_linear, k_narrow_linear_scratch), KS(LINEAR_BWD_X, k_narrow_linear_bwd_x, k_narrow_linear_scratch),
+    KS(LINEAR_BWD_W, k_narrow_linear_bwd_w, k_narrow_linear_scratch), K(EMBEDDING, k_narrow_embedding), K(ROW_GATHER, k_narrow_row_gather),
+    KS(EMBEDDING_BWD, k_narrow_embedding_bwd, k_narrow_embedding_scratch),
+};
+
 #define TEXT_OF(x) #x
 #define TEXT(x) TEXT_OF(x)
-const cpu_level CPU_JOIN(cpu, CPU_LEVEL) = {.name = TEXT(CPU_LEVEL), .ops = ops, .widen = k_widen, .narrow = k_narrow, .sqnorm = k_sqnorm,
+const cpu_level CPU_JOIN(cpu, CPU_LEVEL) = {.name = TEXT(CPU_LEVEL), .ops = ops, .narrow_ops = narrow_ops, .widen = k_widen, .narrow = k_narrow, .sqnorm = k_sqnorm,
                                             .adamw = k_adamw};
