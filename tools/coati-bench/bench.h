@@ -19,6 +19,7 @@ typedef struct shape { /* a model and a batch */
 typedef struct bench_opts {
     const char *threads, *backend, *dtype; /* dtype: fp32, bf16, fp16 */
     int steps, checkpoint, profile, lora_rank;
+    int new_tokens; /* above 0: generate that many after prompts of seq_len, instead of training */
 } bench_opts;
 
 typedef struct parts { /* one of each plugin kind, open */
@@ -42,7 +43,8 @@ void parts_close(parts *p);
 /* Every parameter from one table of normal numbers, scaled as the model says: quick also for billions. */
 int parts_fill(const parts *p, engine *e);
 
-int bench_train(const shape *s, const bench_opts *o); /* train.c */
+int bench_train(const shape *s, const bench_opts *o);    /* train.c */
+int bench_generate(const shape *s, const bench_opts *o); /* generate.c */
 /* tokenize.c: the tokenizer of a model's directory on the texts of files, each of which ends in NUL or with its file. */
 int bench_tokenize(const char *dir, const char *const *files, int n_files, int rounds);
 

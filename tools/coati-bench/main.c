@@ -57,6 +57,7 @@ static const char help[] =
     "  --backend NAME    cpu or cuda (cpu)\n"
     "  --dtype TYPE      fp32, bf16 or fp16; master weights and states are fp32 (fp32)\n"
     "  --lora-rank N     train adapters of this rank on all linear layers, the base frozen\n"
+    "  --new-tokens N    generate N tokens after each of --seqs prompts of --seq-len tokens, greedy, instead of training\n"
     "  --steps N         counted steps after one warm-up (5)\n"
     "  --threads N       cpu: threads, 0: every core (0)\n"
     "  --checkpointing   keep block inputs only\n"
@@ -88,25 +89,25 @@ static int run(const char *preset, shape *own, const char *file, const bench_opt
         r = fs_read_all(file, &text, &bytes, (size_t)1 << 20);
         own->name = file;
         own->config = text;
-        if (r == CO_OK) r = bench_train(own, o);
+        if (r == CO_OK) r = o->new_tokens ? bench_generate(own, o) : bench_train(own, o);
         mem_free(text);
         return r;
     }
     for (size_t i = 0; i < sizeof presets / sizeof *presets && r == CO_OK; i++) {
         if (strcmp(preset, "all") != 0 && strcmp(preset, presets[i].name) != 0) continue;
         any = 1;
-        r = bench_train(&presets[i], o);
+        r = o->new_tokens ? bench_generate(&presets[i], o) : bench_train(&presets[i], o);
     }
     return any ? r : FAIL(CO_E_CONFIG, "--preset %s: 15m, 110m or all", preset);
 }
 
 int main(int argc, char **argv)
 {
-    enum { SEQS = 256, SEQ_LEN, BACKEND, DTYPE, LORA, CONFIG };
+    enum { SEQS = 256, NEW, SEQ_LEN, BACKEND, DTYPE, LORA, CONFIG };
     static const struct option longs[] = {
         {"preset", 1, 0, 'p'}, {"steps", 1, 0, 's'}, {"threads", 1, 0, 't'}, {"checkpointing", 0, 0, 'c'}, {"profile", 0, 0, 'P'},
-        {"config", 1, 0, CONFIG}, {"seqs", 1, 0, SEQS}, {"seq-len", 1, 0, SEQ_LEN}, {"backend", 1, 0, BACKEND}, {"dtype", 1, 0, DTYPE},
-        {"lora-rank", 1, 0, LORA}, {"tokenize", 1, 0, 'T'}, {"help", 0, 0, 'h'}, {"version", 0, 0, 'V'}, {0, 0, 0, 0}};
+        {"config", 1, 0, CONFIG}, {"seqs", 1, 0, SEQS}, {"new-tokens", 1, 0, NEW}, {"seq-len", 1, 0, SEQ_LEN}, {"backend", 1, 0, BACKEND},
+        {"dtype", 1, 0, DTYPE}, {"lora-rank", 1, 0, LORA}, {"tokenize", 1, 0, 'T'}, {"help", 0, 0, 'h'}, {"version", 0, 0, 'V'}, {0, 0, 0, 0}};
     const char *preset = "all", *file = NULL, *tokenize = NULL;
     bench_opts o = {.threads = "0", .steps = 5, .backend = "cpu", .dtype = "fp32"};
     shape own = {.seqs = 8, .seq_len = 512};
@@ -121,6 +122,7 @@ int main(int argc, char **argv)
         case 'P': o.profile = 1; break;
         case CONFIG: file = optarg; break;
         case SEQS: r = number(optarg, 1, 65536, "--seqs", &own.seqs); break;
+        case NEW: r = number(optarg, 1, 1 << 20, "--new-tokens", &o.new_tokens); break;
         case SEQ_LEN: r = number(optarg, 1, 1 << 20, "--seq-len", &own.seq_len); break;
         case BACKEND: o.backend = optarg; break;
         case DTYPE: o.dtype = optarg; break;
