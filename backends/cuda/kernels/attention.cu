@@ -250,13 +250,21 @@ cudaError_t cuda_attn_backward(const cuda_attn_dev *d, const cuda_attn *a, const
     return e;
 }
 
-/* Prompts go by tiles; one token a sequence, or little more, by splits of the keys. */
-static bool by_tiles(const cuda_attn_dev *d, const cuda_attn *a) { return attn_mma_serves(d, a->dtype, a->head_dim) && a->tokens >= 2 * a->seqs; }
-static int splits_of(const cuda_attn_dev *d, const cuda_attn *a) { return attn_decode_splits(d, a->tokens, a->n_heads, a->n_kv_heads, a->slot_len); }
+/* Prompts go by tiles; one token a sequence, or little more, by splits of the keys: chosen by the rows of the call at hand, of which a
+ * plan for the capacity sees many kinds. */
+static bool by_tiles(const cuda_attn_dev *d, const cuda_attn *a, int rows, int seqs) { return attn_mma_serves(d, a->dtype, a->head_dim) && rows >= 2 * seqs; }
+static int splits_of(const cuda_attn_dev *d, const cuda_attn *a, int rows) { return attn_decode_splits(d, rows, a->n_heads, a->n_kv_heads, a->slot_len); }
 
+/* The most that any number of rows up to the capacity asks for: splits do not grow with the rows. */
 size_t cuda_attn_cached_scratch(const cuda_attn_dev *d, const cuda_attn *a)
 {
-    return pad(attn_decode_scratch(a->tokens, a->n_heads, a->head_dim, splits_of(d, a)));
+    size_t most = 0;
+    for (int64_t rows = 1; rows < 2 * (int64_t)a->tokens; rows *= 2) {
+        const int up_to = (int)(2 * rows - 1 < a->tokens ? 2 * rows - 1 : a->tokens);
+        const size_t n = attn_decode_scratch(up_to, a->n_heads, a->head_dim, splits_of(d, a, (int)rows));
+        most = n > most ? n : most;
+    }
+    return pad(most);
 }
 
 cudaError_t cuda_attn_cached(const cuda_attn_dev *d, const cuda_attn *a, const void *q, const void *k, const void *v, void *kc, void *vc,
@@ -268,10 +276,10 @@ cudaError_t cuda_attn_cached(const cuda_attn_dev *d, const cuda_attn *a, const v
     x.q = q, x.k = k, x.v = v, x.o = o, x.kc = kc, x.vc = vc, x.part = (float *)scratch;
     const uint32_t t = a->dtype;
     const bool aligned = on16(q, a->q, t) && on16(k, a->k, t) && on16(v, a->v, t) && on16(o, a->o, t) && on16(kc, a->kc, t) && on16(vc, a->vc, t);
-    if (aligned && x.scale > 0 && by_tiles(d, a)) {
+    if (aligned && x.scale > 0 && by_tiles(d, a, rows, live->counts ? a->seqs : live->n_seqs)) {
         x.tiles = tiles_of(rows, ATTN_MMA_CACHED_ROWS), x.heads_at_once = x.heads;
         return attn_mma_cached(t, &x, stream);
     }
-    x.splits = splits_of(d, a);
+    x.splits = splits_of(d, a, rows);
     return attn_decode_run(d, t, &x, rows, aligned, stream);
 }
