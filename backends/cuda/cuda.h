@@ -67,7 +67,7 @@ static inline cudaStream_t cuda_stream(const gpu *c, co_stream s) { return s ? (
 static inline int cuda_float(uint32_t t) { return t == CO_F32 || t == CO_BF16 || t == CO_F16; }
 
 /* gemm.c: y[m,n] = alpha op(a) op(b) + beta c (+ bias over columns), row major, c may be y. Types of a and b are
- * equal; sums are fp32, fp32 inputs stay fp32 (never TF32). workspace: GEMM_WORKSPACE bytes. */
+ * equal (or a plain kernel runs); sums are fp32, fp32 inputs stay fp32 (never TF32). workspace: GEMM_WORKSPACE bytes. */
 #define GEMM_WORKSPACE ((size_t)32 << 20)
 typedef struct gemm {
     int64_t m, n, k;
@@ -75,7 +75,7 @@ typedef struct gemm {
     void *d;
     int64_t lda, ldb, ldc, ldd;   /* row strides in elements */
     int ta, tb;                   /* op(a) [m,k] is a's transpose; op(b) [k,n] is b's */
-    uint8_t in, out;              /* co_dtype of a and b; of c and d */
+    uint8_t in, in_b, out;        /* co_dtype of a, of b, of c and d */
     float alpha, beta;
 } gemm;
 int gemm_open(gpu *c);

@@ -86,6 +86,7 @@ static key key_of(const gemm *g)
 }
 
 /* cuBLASLt is column major: it computes the transpose, d^T = op(b)^T op(a)^T. */
+/* Both operands have the type g->in here: others went to gemm_plain. */
 static int describe(gpu *c, const gemm *g, entry *e)
 {
     const cublasOperation_t ta = g->tb ? CUBLAS_OP_T : CUBLAS_OP_N, tb = g->ta ? CUBLAS_OP_T : CUBLAS_OP_N;
@@ -194,10 +195,7 @@ int gemm_run(gpu *c, const gemm *g, void *workspace, cudaStream_t on)
 {
     entry *e;
     if (g->m == 0 || g->n == 0) return CO_OK;
-    if (gemv_serves(g)) {
-        gemv_run(g, on);
-        return CO_OK;
-    }
+    if (gemv_serves(g)) return cuda_check(c, gemv_run(c, g, on), "a product of few rows");
     if (gemm_is_odd(g)) {
         gemm_plain(g, on);
         return CO_OK;

@@ -9,7 +9,7 @@ extern "C" {
 
 /* x w^T with aligned operands, beta 0 or 1 with c. */
 int gemv_serves(const gemm *g);
-void gemv_run(const gemm *g, cudaStream_t on);
+cudaError_t gemv_run(const gpu *c, const gemm *g, cudaStream_t on);
 
 int gemm_is_odd(const gemm *g);
 void gemm_plain(const gemm *g, cudaStream_t on);

@@ -6,10 +6,11 @@
  *   logp = z_target - lse, lse = log sum_v exp(z_v);  da_v = dlogp ([v = target] - exp(z_v - lse)) inv_temperature cap'(a_v)
  *   dh = da W, dW = da^T h
  *
- * Floor: 2 T V d operations for the logits and 4 T V d for the gradients; 4 bytes a logit written by the first product, read twice,
- * 2 written, 2 read by each of the other two products. A chunk is at least as large as dW in fp32, so that adding to dW costs less
- * traffic than the logits do; chunks of dW add up in fp32 and are rounded once. */
+ * Floor: 2 T V d operations for the logits and 4 T V d for the gradients; 4 bytes a logit written by the first product, read once,
+ * 2 written, 2 read by each of the other two products. A chunk is at least twice as large as dW in fp32, so that adding to dW costs
+ * little beside the logits; chunks of dW add up in fp32 and are rounded once. */
 #include "device.cuh"
+#include <cooperative_groups.h>
 
 #define THREADS 1024
 #define CHUNK_BYTES ((size_t)512 << 20)
@@ -77,10 +78,118 @@ template <class T, int N> __global__ void __launch_bounds__(THREADS)
     }
 }
 
-/* Rows of a chunk: logits of CHUNK_BYTES, or of dW's own size if that is more. */
+/* The same with the row held in registers, 32 logits a thread: they are read once, not twice. A row longer than a block holds goes to
+ * a cluster of `parts` blocks (Hopper), which share maximum and sum. Gradients are written when all of the row has been read. */
+#define HELD 32
+#define PART (THREADS * HELD)
+template <class T, bool CLUSTER> __global__ void __launch_bounds__(THREADS, 1)
+    classify_held(float *logits, int64_t vocab, const int32_t *targets, rule k, const float *dlogp, float *logp, float *lse, int parts)
+{
+    const int64_t row = CLUSTER ? blockIdx.x / parts : blockIdx.x;
+    const int part = CLUSTER ? (int)(blockIdx.x % (unsigned)parts) : 0;
+    float *a = logits + row * vocab;
+    T *out = reinterpret_cast<T *>(a);
+    const int32_t target = targets[row];
+    const bool counts = target >= 0 && (target == 0 || target != k.ignore) && target < vocab;
+    const int64_t first = (int64_t)part * PART + (int64_t)threadIdx.x * 4;
+    __shared__ float shared[33], shared_max[33];
+    __shared__ float mine[2]; /* this block's maximum and sum, for the others of the cluster */
+    if (!counts) { /* the same for the whole cluster */
+        if (threadIdx.x == 0 && part == 0 && logp) logp[row] = 0;
+        if (threadIdx.x == 0 && part == 0 && lse) lse[row] = 0;
+        const float zero[4] = {};
+        for (int i = 0; dlogp && i < HELD / 4; i++) {
+            const int64_t v = first + (int64_t)i * THREADS * 4;
+            if (v < vocab) store_vec<T, 4>(out + v, zero);
+        }
+        return;
+    }
+    float x[HELD];
+    float max = -INFINITY, sum = 0;
+    const float at_target = a[target];
+#pragma unroll
+    for (int i = 0; i < HELD / 4; i++) {
+        const int64_t v = first + (int64_t)i * THREADS * 4;
+        if (v < vocab) {
+            load_vec<float, 4>(a + v, x + 4 * i);
+        } else {
+#pragma unroll
+            for (int e = 0; e < 4; e++) x[4 * i + e] = -INFINITY;
+        }
+    }
+#pragma unroll
+    for (int i = 0; i < HELD; i++)
+        if (x[i] != -INFINITY) max = fmaxf(max, logit(x[i], k));
+    const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5;
+    max = warp_max(max);
+    if (lane == 0) shared_max[warp] = max;
+    __syncthreads();
+    max = warp_max(shared_max[lane]);
+#pragma unroll
+    for (int i = 0; i < HELD; i++)
+        if (x[i] != -INFINITY) sum += __expf(logit(x[i], k) - max);
+    sum = block_sum(sum, shared);
+    float z;
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+    if (CLUSTER) {
+        const cooperative_groups::cluster_group c = cooperative_groups::this_cluster();
+        if (threadIdx.x == 0) mine[0] = max, mine[1] = sum;
+        c.sync();
+        float top = -INFINITY, all = 0;
+        for (int i = 0; i < parts; i++) top = fmaxf(top, *c.map_shared_rank(&mine[0], i));
+        for (int i = 0; i < parts; i++) all += *c.map_shared_rank(&mine[1], i) * __expf(*c.map_shared_rank(&mine[0], i) - top);
+        z = top + logf(all);
+        c.sync(); /* nobody leaves while others read, and all of the row has been read */
+    } else
+#endif
+    {
+        z = max + logf(sum);
+        __syncthreads(); /* all of the row has been read, a[target] too */
+    }
+    if (threadIdx.x == 0 && part == 0 && logp) logp[row] = logit(at_target, k) - z;
+    if (threadIdx.x == 0 && part == 0 && lse) lse[row] = z;
+    if (!dlogp) return;
+    const float d = dlogp[row];
+#pragma unroll
+    for (int i = 0; i < HELD / 4; i++) {
+        const int64_t v = first + (int64_t)i * THREADS * 4;
+        float y[4];
+#pragma unroll
+        for (int e = 0; e < 4; e++) y[e] = d * slope(x[4 * i + e], k) * ((v + e == target ? 1.0f : 0.0f) - __expf(logit(x[4 * i + e], k) - z));
+        if (v < vocab) store_vec<T, 4>(out + v, y);
+    }
+}
+
+/* One row a block or cluster, or by two passes where neither holds it. */
+template <class T> static cudaError_t classify_rows(const cuda_step *s, int64_t n, float *logits, int64_t vocab, const int32_t *target, rule k, const float *dlogp, float *logp, float *lse)
+{
+    const int parts = (int)((vocab + PART - 1) / PART);
+    if (vocab % 4 || parts > 8 || (parts > 1 && s->c->attn.cc < 90)) {
+        if (vocab % 4 == 0) classify<T, 4><<<(unsigned)n, THREADS, 0, s->on>>>(logits, vocab, target, k, dlogp, logp, lse);
+        else classify<T, 1><<<(unsigned)n, THREADS, 0, s->on>>>(logits, vocab, target, k, dlogp, logp, lse);
+        return cudaGetLastError();
+    }
+    if (parts == 1) {
+        classify_held<T, false><<<(unsigned)n, THREADS, 0, s->on>>>(logits, vocab, target, k, dlogp, logp, lse, 1);
+        return cudaGetLastError();
+    }
+    cudaLaunchAttribute cluster = {};
+    cluster.id = cudaLaunchAttributeClusterDimension;
+    cluster.val.clusterDim.x = (unsigned)parts;
+    cluster.val.clusterDim.y = cluster.val.clusterDim.z = 1;
+    cudaLaunchConfig_t c = {};
+    c.gridDim = dim3((unsigned)(n * parts));
+    c.blockDim = dim3(THREADS);
+    c.stream = s->on;
+    c.attrs = &cluster;
+    c.numAttrs = 1;
+    return cudaLaunchKernelEx(&c, classify_held<T, true>, logits, vocab, target, k, dlogp, logp, lse, parts);
+}
+
+/* Rows of a chunk: logits of CHUNK_BYTES, or of twice dW's size if that is more. */
 static int64_t chunk_rows(int64_t tokens, int64_t vocab, int64_t d)
 {
-    const size_t dw = (size_t)vocab * (size_t)d * sizeof(float), bytes = dw > CHUNK_BYTES ? dw : CHUNK_BYTES;
+    const size_t dw = 2 * (size_t)vocab * (size_t)d * sizeof(float), bytes = dw > CHUNK_BYTES ? dw : CHUNK_BYTES;
     int64_t rows = (int64_t)(bytes / sizeof(float)) / vocab / 128 * 128;
     if (rows < 128) rows = 128;
     return rows < tokens ? rows : tokens;
@@ -142,27 +251,23 @@ static int run(const cuda_step *s, const operands *o)
     for (int64_t t = 0; t < tokens && r == CO_OK; t += at.rows) {
         const int64_t n = tokens - t < at.rows ? tokens - t : at.rows;
         const gemm score = {.m = n, .n = vocab, .k = d, .a = row_at(h, t), .b = w->p, .c = nullptr, .bias = nullptr, .d = logits, .lda = h->stride, .ldb = w->stride,
-                            .ldc = 0, .ldd = vocab, .ta = 0, .tb = 1, .in = h->dtype, .out = CO_F32, .alpha = 1, .beta = 0};
+                            .ldc = 0, .ldd = vocab, .ta = 0, .tb = 1, .in = h->dtype, .in_b = h->dtype, .out = CO_F32, .alpha = 1, .beta = 0};
         r = gemm_run(s->c, &score, s->scratch, s->on);
         if (r) break;
         const int32_t *target = (const int32_t *)o->targets->p + t;
         const float *dlogp = backward ? number_at(o->dlogp, t) : nullptr;
-        WITH_TYPE(h->dtype, T, {
-            if (vocab % 4 == 0)
-                classify<T, 4><<<(unsigned)n, THREADS, 0, s->on>>>(logits, vocab, target, k, dlogp, number_at(o->logp, t), number_at(o->lse, t));
-            else
-                classify<T, 1><<<(unsigned)n, THREADS, 0, s->on>>>(logits, vocab, target, k, dlogp, number_at(o->logp, t), number_at(o->lse, t));
-        })
+        WITH_TYPE(h->dtype, T, r = cuda_check(s->c, classify_rows<T>(s, n, logits, vocab, target, k, dlogp, number_at(o->logp, t), number_at(o->lse, t)), "the classifier");)
+        if (r) break;
         const int64_t ld = vocab * (int64_t)(sizeof(float) / co_dtype_bytes(h->dtype));
         if (dh) {
             const gemm g = {.m = n, .n = d, .k = vocab, .a = logits, .b = w->p, .c = nullptr, .bias = nullptr, .d = row_at(dh, t), .lda = ld, .ldb = w->stride, .ldc = 0,
-                            .ldd = dh->stride, .ta = 0, .tb = 0, .in = h->dtype, .out = dh->dtype, .alpha = 1, .beta = 0};
+                            .ldd = dh->stride, .ta = 0, .tb = 0, .in = h->dtype, .in_b = h->dtype, .out = dh->dtype, .alpha = 1, .beta = 0};
             r = gemm_run(s->c, &g, s->scratch, s->on);
         }
         if (dw && r == CO_OK) {
             void *to = sum ? (void *)sum : dw->p;
             const gemm g = {.m = vocab, .n = d, .k = n, .a = logits, .b = row_at(h, t), .c = add ? to : nullptr, .bias = nullptr, .d = to, .lda = ld, .ldb = h->stride,
-                            .ldc = sum ? d : dw->stride, .ldd = sum ? d : dw->stride, .ta = 1, .tb = 0, .in = h->dtype, .out = sum ? (uint8_t)CO_F32 : dw->dtype,
+                            .ldc = sum ? d : dw->stride, .ldd = sum ? d : dw->stride, .ta = 1, .tb = 0, .in = h->dtype, .in_b = h->dtype, .out = sum ? (uint8_t)CO_F32 : dw->dtype,
                             .alpha = 1, .beta = add ? 1.0f : 0.0f};
             r = gemm_run(s->c, &g, s->scratch, s->on);
             add = 1;

@@ -8,79 +8,57 @@
 #define WARPS 8
 #define UNROLL 4
 
-template <class T, int M> __global__ void __launch_bounds__(WARPS * 32)
-    few_rows(const T *x, int64_t ldx, const T *w, int64_t ldw, int64_t n, int64_t k, const T *bias, const T *res, int64_t ldres, T *y, int64_t ldy, float alpha)
+/* Weights do not depend on the kernel before: on Hopper this one starts while that one ends (programmatic dependent launch), has its
+ * first weights on the way, and waits for x only then. */
+template <class T, class D, int M> __global__ void __launch_bounds__(WARPS * 32)
+    few_rows(const T *x, int64_t ldx, const T *w, int64_t ldw, int64_t n, int64_t k, const D *bias, const D *res, int64_t ldres, D *y, int64_t ldy, float alpha)
 {
     constexpr int N = VEC<T>, STEP = 32 * N;
     const int64_t row = (int64_t)blockIdx.x * WARPS + threadIdx.x / 32;
     const int lane = threadIdx.x & 31;
-    if (row >= n) return;
-    const T *wr = w + row * ldw + lane * N;
+    const T *wr = w + (row < n ? row : n - 1) * ldw + lane * N;
     float sum[M] = {};
+    uint4 a[UNROLL];
     int64_t c = 0;
-    for (; c + UNROLL * STEP <= k; c += UNROLL * STEP) {
-        pack<T, N> a[UNROLL];
+    const bool whole = UNROLL * STEP <= k;
+#pragma unroll
+    for (int u = 0; u < UNROLL; u++)
+        if (whole) a[u] = __ldcs(reinterpret_cast<const uint4 *>(wr + u * STEP)); /* read once: not to be kept */
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+    cudaGridDependencySynchronize();
+#endif
+    while (c + UNROLL * STEP <= k) {
 #pragma unroll
         for (int u = 0; u < UNROLL; u++) {
-            const uint4 raw = __ldcs(reinterpret_cast<const uint4 *>(wr + c + u * STEP)); /* read once: not to be kept */
-            a[u] = *reinterpret_cast<const pack<T, N> *>(&raw);
-        }
-#pragma unroll
-        for (int u = 0; u < UNROLL; u++)
+            const pack<T, N> p = *reinterpret_cast<const pack<T, N> *>(&a[u]);
 #pragma unroll
             for (int m = 0; m < M; m++) {
                 float v[N];
                 load_vec<T, N>(x + m * ldx + lane * N + c + u * STEP, v);
 #pragma unroll
-                for (int e = 0; e < N; e++) sum[m] += v[e] * to_float(a[u].v[e]);
+                for (int e = 0; e < N; e++) sum[m] += v[e] * to_float(p.v[e]);
             }
+            if (c + (2 * UNROLL) * STEP <= k) a[u] = __ldcs(reinterpret_cast<const uint4 *>(wr + c + (UNROLL + u) * STEP));
+        }
+        c += UNROLL * STEP;
     }
     for (; c + lane * N < k; c += STEP) {
-        float a[N];
-        load_vec<T, N>(wr + c, a);
+        float b[N];
+        load_vec<T, N>(wr + c, b);
 #pragma unroll
         for (int m = 0; m < M; m++) {
             float v[N];
             load_vec<T, N>(x + m * ldx + lane * N + c, v);
 #pragma unroll
-            for (int e = 0; e < N; e++) sum[m] += v[e] * a[e];
+            for (int e = 0; e < N; e++) sum[m] += v[e] * b[e];
         }
     }
 #pragma unroll
     for (int m = 0; m < M; m++) sum[m] = warp_sum(sum[m]);
-    if (lane) return;
+    if (lane || row >= n) return;
 #pragma unroll
     for (int m = 0; m < M; m++)
-        y[m * ldy + row] = from_float<T>(alpha * sum[m] + (bias ? to_float(bias[row]) : 0.0f) + (res ? to_float(res[m * ldres + row]) : 0.0f));
-}
-
-/* fp32 results of 16-bit operands: logits. */
-template <class T, int M> __global__ void __launch_bounds__(WARPS * 32)
-    few_rows_f32(const T *x, int64_t ldx, const T *w, int64_t ldw, int64_t n, int64_t k, float *y, int64_t ldy, float alpha)
-{
-    constexpr int N = VEC<T>, STEP = 32 * N;
-    const int64_t row = (int64_t)blockIdx.x * WARPS + threadIdx.x / 32;
-    const int lane = threadIdx.x & 31;
-    if (row >= n) return;
-    const T *wr = w + row * ldw + lane * N;
-    float sum[M] = {};
-#pragma unroll 4
-    for (int64_t c = 0; c + lane * N < k; c += STEP) {
-        float a[N];
-        load_vec<T, N>(wr + c, a);
-#pragma unroll
-        for (int m = 0; m < M; m++) {
-            float v[N];
-            load_vec<T, N>(x + m * ldx + lane * N + c, v);
-#pragma unroll
-            for (int e = 0; e < N; e++) sum[m] += v[e] * a[e];
-        }
-    }
-#pragma unroll
-    for (int m = 0; m < M; m++) {
-        sum[m] = warp_sum(sum[m]);
-        if (lane == 0) y[m * ldy + row] = alpha * sum[m];
-    }
+        y[m * ldy + row] = from_float<D>(alpha * sum[m] + (bias ? to_float(bias[row]) : 0.0f) + (res ? to_float(res[m * ldres + row]) : 0.0f));
 }
 
 extern "C" int gemv_serves(const gemm *g)
@@ -89,27 +67,37 @@ extern "C" int gemv_serves(const gemm *g)
     const uintptr_t all = (uintptr_t)g->a | (uintptr_t)g->b;
     if (g->ta || !g->tb || g->m < 1 || g->m > GEMV_MOST || all % 16) return 0;
     if (g->lda * (int64_t)e % 16 || g->ldb * (int64_t)e % 16 || g->k * (int64_t)e % 16) return 0;
-    return g->out == g->in || (g->out == CO_F32 && !g->c && !g->bias);
+    return g->in == g->in_b && (g->out == g->in || g->out == CO_F32);
 }
 
-template <class T, int M> static void launch(const gemm *g, cudaStream_t on)
+template <class T, class D, int M> static cudaError_t launch(const gpu *c, const gemm *g, cudaStream_t on)
 {
-    const unsigned blocks = (unsigned)((g->n + WARPS - 1) / WARPS);
-    if (g->out == g->in)
-        few_rows<T, M><<<blocks, WARPS * 32, 0, on>>>((const T *)g->a, g->lda, (const T *)g->b, g->ldb, g->n, g->k, (const T *)g->bias,
-                                                      g->beta != 0 ? (const T *)g->c : nullptr, g->ldc, (T *)g->d, g->ldd, g->alpha);
-    else
-        few_rows_f32<T, M><<<blocks, WARPS * 32, 0, on>>>((const T *)g->a, g->lda, (const T *)g->b, g->ldb, g->n, g->k, (float *)g->d, g->ldd, g->alpha);
+    cudaLaunchAttribute early = {};
+    early.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+    early.val.programmaticStreamSerializationAllowed = 1;
+    cudaLaunchConfig_t l = {};
+    l.gridDim = dim3((unsigned)((g->n + WARPS - 1) / WARPS));
+    l.blockDim = dim3(WARPS * 32);
+    l.stream = on;
+    l.attrs = &early;
+    l.numAttrs = c->attn.cc >= 90 ? 1 : 0;
+    return cudaLaunchKernelEx(&l, few_rows<T, D, M>, (const T *)g->a, g->lda, (const T *)g->b, g->ldb, g->n, g->k, (const D *)g->bias,
+                              g->beta != 0 ? (const D *)g->c : (const D *)nullptr, g->ldc, (D *)g->d, g->ldd, g->alpha);
 }
-
-extern "C" void gemv_run(const gemm *g, cudaStream_t on)
+template <class T, class D> static cudaError_t by_rows(const gpu *c, const gemm *g, cudaStream_t on)
+{
+    switch (g->m) {
+    case 1: return launch<T, D, 1>(c, g, on);
+    case 2: return launch<T, D, 2>(c, g, on);
+    case 3: return launch<T, D, 3>(c, g, on);
+    default: return launch<T, D, 4>(c, g, on);
+    }
+}
+extern "C" cudaError_t gemv_run(const gpu *c, const gemm *g, cudaStream_t on)
 {
     WITH_TYPE(g->in, T, {
-        switch (g->m) {
-        case 1: launch<T, 1>(g, on); break;
-        case 2: launch<T, 2>(g, on); break;
-        case 3: launch<T, 3>(g, on); break;
-        default: launch<T, 4>(g, on); break;
-        }
+        if (g->out == g->in) return by_rows<T, T>(c, g, on);
+        return by_rows<T, float>(c, g, on);
     })
+    return cudaSuccess;
 }
