@@ -1,0 +1,12 @@
+# Configures a build with the CUDA backend and builds that plugin alone.
+include(ProcessorCount)
+ProcessorCount(cores)
+execute_process(COMMAND ${CMAKE_COMMAND} -G Ninja -S ${SOURCE} -B ${BUILD} -DCMAKE_BUILD_TYPE=Release -DCOATI_CUDA=ON -DCOATI_TESTS=OFF
+  -DCMAKE_CUDA_COMPILER=${NVCC} -DCMAKE_CUDA_ARCHITECTURES=90a-real RESULT_VARIABLE failed)
+if(failed)
+  message(FATAL_ERROR "configuring with COATI_CUDA=ON failed")
+endif()
+execute_process(COMMAND ${CMAKE_COMMAND} --build ${BUILD} --target coati_backend_cuda -j ${cores} RESULT_VARIABLE failed)
+if(failed)
+  message(FATAL_ERROR "the CUDA backend does not compile")
+endif()
