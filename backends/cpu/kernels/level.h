@@ -1,11 +1,13 @@
 /* level.h: the kernels are compiled once for each generation of processors, with other flags and CPU_LEVEL (CMakeLists.txt);
- * the level becomes part of every name that other files see. A new function in kernels.h needs its line here: without it, the
+ * the level becomes part of every name that other files see. A new function in their headers needs its line here: without it, the
  * levels' objects do not link. */
 #ifndef CPU_LEVEL_H
 #define CPU_LEVEL_H
 #define CPU_JOIN_(a, b) a##_##b
 #define CPU_JOIN(a, b) CPU_JOIN_(a, b)
 
+#define attention_backward CPU_JOIN(attention_backward, CPU_LEVEL)
+#define attention_forward CPU_JOIN(attention_forward, CPU_LEVEL)
 #define cpu_product CPU_JOIN(cpu_product, CPU_LEVEL)
 #define k_adamw CPU_JOIN(k_adamw, CPU_LEVEL)
 #define k_attention CPU_JOIN(k_attention, CPU_LEVEL)
