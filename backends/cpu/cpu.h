@@ -24,7 +24,7 @@ typedef struct cpu_blas { /* row major, as in cblas.h */
 enum { BLAS_ROW = 101, BLAS_N = 111, BLAS_T = 112 };
 
 #define ROPE_TABLE_POSITIONS 8192
-typedef struct rope_table { /* cos, sin of position * frequency, [positions, rotary_dims/2, 2] */
+typedef struct rope_table { /* cos, sin of position * frequency, [positions, 2, rotary_dims/2] */
     co_rope key;
     float *cs;
     double *freq; /* [rotary_dims/2] */

@@ -46,8 +46,8 @@ int cpu_rope_prepare(cpu *c, const co_rope *r)
 #pragma omp parallel for num_threads(c->threads) schedule(static)
     for (int64_t p = 0; p < ROPE_TABLE_POSITIONS; p++)
         for (uint32_t i = 0; i < half; i++) {
-            cs[(p * half + i) * 2] = (float)cos((double)p * freq[i]);
-            cs[(p * half + i) * 2 + 1] = (float)sin((double)p * freq[i]);
+            cs[p * 2 * half + i] = (float)cos((double)p * freq[i]);
+            cs[p * 2 * half + half + i] = (float)sin((double)p * freq[i]);
         }
     *t = (rope_table){*r, cs, freq, c->ropes};
     c->ropes = t;

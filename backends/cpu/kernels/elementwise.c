@@ -4,12 +4,14 @@
 
 static void binary_row(uint32_t op, const float *a, const float *b, float *y, int64_t n)
 {
-    switch (op) {
-    case CO_OP_ADD: for (int64_t j = 0; j < n; j++) y[j] = a[j] + b[j]; break;
-    case CO_OP_SUB: for (int64_t j = 0; j < n; j++) y[j] = a[j] - b[j]; break;
-    case CO_OP_MUL: for (int64_t j = 0; j < n; j++) y[j] = a[j] * b[j]; break;
-    case CO_OP_MINIMUM: for (int64_t j = 0; j < n; j++) y[j] = a[j] < b[j] ? a[j] : b[j]; break;
-    case CO_OP_MAXIMUM: for (int64_t j = 0; j < n; j++) y[j] = a[j] > b[j] ? a[j] : b[j]; break;
+    switch (op) { /* y may be a or b */
+#define EACH(value) do { _Pragma("omp simd") for (int64_t j = 0; j < n; j++) y[j] = (value); } while (0)
+    case CO_OP_ADD: EACH(a[j] + b[j]); break;
+    case CO_OP_SUB: EACH(a[j] - b[j]); break;
+    case CO_OP_MUL: EACH(a[j] * b[j]); break;
+    case CO_OP_MINIMUM: EACH(a[j] < b[j] ? a[j] : b[j]); break;
+    case CO_OP_MAXIMUM: EACH(a[j] > b[j] ? a[j] : b[j]); break;
+#undef EACH
     default: break;
     }
 }

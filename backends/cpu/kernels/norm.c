@@ -1,6 +1,6 @@
 /* norm.c: RMSNorm (Zhang & Sennrich 2019) and LayerNorm (Ba et al. 2016), statistics in fp32 over blocks. The backward
  * reads x again instead of kept statistics, adds the residual's gradient in the same pass, and sums weight gradients in
- * one row per thread, added up in order. */
+ * one row per thread, added up in order. dx may be dy or res, exactly: those loops are `simd`. */
 #include "kernels.h"
 #include <math.h>
 #include <string.h>
@@ -36,10 +36,13 @@ static void rms_row_bwd(const float *x, const float *w, const float *dy, const f
     const float r = 1.0f / __builtin_sqrtf(sum / (float)d + eps), k = r * r * r * dot / (float)d;
     if (dw)
         for (int64_t j = 0; j < d; j++) dw[j] += dy[j] * x[j] * r;
-    if (dx && res)
+    if (dx && res) {
+#pragma omp simd
         for (int64_t j = 0; j < d; j++) dx[j] = res[j] + (r * dy[j] * w[j] - x[j] * k);
-    else if (dx)
+    } else if (dx) {
+#pragma omp simd
         for (int64_t j = 0; j < d; j++) dx[j] = r * dy[j] * w[j] - x[j] * k;
+    }
 }
 
 static void add_up(const cpu_step *s, const float *part, int64_t pitch, int threads, const view *out)
@@ -91,7 +94,10 @@ void k_layernorm(const cpu_step *s)
         const float *row = x->p + t * x->stride;
         float *o = y->p + t * y->stride, mean, rstd;
         layer_stats(row, x->cols, eps, &mean, &rstd);
-        for (int64_t j = 0; j < x->cols; j++) o[j] = (row[j] - mean) * rstd * w[j] + (b ? b[j] : 0);
+        if (b)
+            for (int64_t j = 0; j < x->cols; j++) o[j] = (row[j] - mean) * rstd * w[j] + b[j];
+        else
+            for (int64_t j = 0; j < x->cols; j++) o[j] = (row[j] - mean) * rstd * w[j];
     }
 }
 
@@ -103,11 +109,16 @@ static void layer_row_bwd(const float *x, const float *w, const float *dy, const
     for (int64_t j = 0; j < d; j++) c += dy[j] * w[j] * (x[j] - mean) * rstd;
     a /= (float)d;
     c /= (float)d;
-    for (int64_t j = 0; j < d; j++) {
-        const float xh = (x[j] - mean) * rstd, g = dy[j];
-        if (dw) dw[j] += g * xh;
-        if (db) db[j] += g;
-        if (dx) dx[j] = (res ? res[j] : 0) + rstd * (g * w[j] - a - xh * c);
+    if (dw)
+        for (int64_t j = 0; j < d; j++) dw[j] += dy[j] * (x[j] - mean) * rstd;
+    if (db)
+        for (int64_t j = 0; j < d; j++) db[j] += dy[j];
+    if (dx && res) {
+#pragma omp simd
+        for (int64_t j = 0; j < d; j++) dx[j] = res[j] + rstd * (dy[j] * w[j] - a - (x[j] - mean) * rstd * c);
+    } else if (dx) {
+#pragma omp simd
+        for (int64_t j = 0; j < d; j++) dx[j] = rstd * (dy[j] * w[j] - a - (x[j] - mean) * rstd * c);
     }
 }
 

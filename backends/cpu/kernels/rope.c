@@ -3,17 +3,42 @@
 #include <math.h>
 #include <string.h>
 
+#define PIECE 64 /* frequencies */
+
+/* n pairs (x[first], x[second]) of one head by their angles; y may be x. */
+static void turn_head(const float *x, float *y, const float *c, const float *sn, int64_t first, int64_t second, int64_t step, int64_t n, float dir)
+{
+    if (step == 1) {
+#pragma omp simd
+        for (int64_t i = 0; i < n; i++) {
+            const float u = x[first + i], v = x[second + i], s = sn[i] * dir;
+            y[first + i] = u * c[i] - v * s;
+            y[second + i] = v * c[i] + u * s;
+        }
+        return;
+    }
+    for (int64_t i = 0; i < n; i++) {
+        const float u = x[first + i * step], v = x[second + i * step], s = sn[i] * dir;
+        y[first + i * step] = u * c[i] - v * s;
+        y[second + i * step] = v * c[i] + u * s;
+    }
+}
+
 static void turn(const float *x, float *y, const rope_table *t, int64_t pos, const co_rope *r, int64_t hd, float dir)
 {
-    const uint32_t half = r->rotary_dims / 2;
-    for (uint32_t i = 0; i < half; i++) {
-        const float c = pos < ROPE_TABLE_POSITIONS ? t->cs[(pos * half + i) * 2] : (float)cos((double)pos * t->freq[i]);
-        const float sn = pos < ROPE_TABLE_POSITIONS ? t->cs[(pos * half + i) * 2 + 1] : (float)sin((double)pos * t->freq[i]);
-        const uint32_t a = r->neox ? i : 2 * i, b = r->neox ? i + half : 2 * i + 1;
-        for (uint32_t h = 0; h < r->n_heads; h++) {
-            const float u = x[h * hd + a], v = x[h * hd + b];
-            y[h * hd + a] = u * c - v * sn * dir;
-            y[h * hd + b] = v * c + u * sn * dir;
+    const int64_t half = r->rotary_dims / 2;
+    for (int64_t from = 0; from < half; from += PIECE) {
+        const int64_t n = half - from < PIECE ? half - from : PIECE;
+        float late[2][PIECE];
+        const float *c = late[0], *sn = late[1];
+        if (pos < ROPE_TABLE_POSITIONS) {
+            c = t->cs + pos * 2 * half + from, sn = c + half;
+        } else {
+            for (int64_t i = 0; i < n; i++) late[0][i] = (float)cos((double)pos * t->freq[from + i]), late[1][i] = (float)sin((double)pos * t->freq[from + i]);
+        }
+        for (int64_t h = 0; h < r->n_heads; h++) {
+            if (r->neox) turn_head(x + h * hd, y + h * hd, c, sn, from, from + half, 1, n, dir);
+            else turn_head(x + h * hd, y + h * hd, c, sn, 2 * from, 2 * from + 1, 2, n, dir);
         }
     }
     if (r->rotary_dims == hd || x == y) return;
