@@ -37,8 +37,8 @@ static void free_batch(batch *b)
     mem_free(b->ids), mem_free(b->pos), mem_free(b->labels), mem_free(b->start), mem_free(b->key), mem_free(b->mask);
 }
 
-typedef struct timing { /* of the counted steps; a product is timed before each */
-    double step[BENCH_MAX_STEPS], product[BENCH_MAX_STEPS], loss, product_flops;
+typedef struct timing { /* of the counted steps; a product is timed before each and after the last */
+    double step[BENCH_MAX_STEPS], product[BENCH_MAX_STEPS + 1], loss, product_flops;
     size_t peak_kib;
 } timing;
 
@@ -61,6 +61,7 @@ static int run_steps(engine *e, const batch *b, const parts *p, const bench_opts
         if (i >= 0) t->step[i] = bench_now() - begin;
         if (o->profile) profile_step(i >= 0);
     }
+    if (r == CO_OK) r = product_time(gemm, &t->product[o->steps]);
     t->loss = res.loss;
     if (gemm) t->product_flops = product_flops(gemm);
     product_close(gemm);
@@ -70,16 +71,20 @@ static int run_steps(engine *e, const batch *b, const parts *p, const bench_opts
 static void print(const shape *s, const bench_opts *o, timing *t, double flops, size_t planned, size_t idle_kib)
 {
     const int n = s->seqs * s->seq_len;
-    const double median = bench_median(t->step, o->steps), gflops = t->product_flops / bench_median(t->product, o->steps) * 1e-9;
-    const double best = t->product_flops / t->product[0] * 1e-9, floor_s = flops / gflops * 1e-9;
+    double part[BENCH_MAX_STEPS]; /* of each step's floor, at the speed of the products around it */
+    for (int i = 0; i < o->steps; i++)
+        part[i] = flops / t->product_flops * (t->product[i] + t->product[i + 1]) / 2 / t->step[i];
+    const double floor_part = bench_median(part, o->steps), median = bench_median(t->step, o->steps);
+    const double gflops = t->product_flops / bench_median(t->product, o->steps + 1) * 1e-9, floor_s = flops / gflops * 1e-9;
+    const double best = t->product_flops / t->product[0] * 1e-9;
     const double above = (double)(t->peak_kib - idle_kib) / 1024;
     printf("{\"case\":\"train_%s\",\"tokens\":%d,\"steps\":%d,\"step_s\":{\"min\":%.4f,\"median\":%.4f,\"max\":%.4f},"
            "\"tokens_per_s\":%.0f,\"gflop\":%.1f,\"sgemm_gflops\":{\"median\":%.1f,\"best\":%.1f},\"floor_s\":%.4f,"
            "\"floor_fraction\":%.3f,\"planned_bytes\":%zu,\"rss_above_idle_mib\":%.0f,\"loss\":%.6f}\n",
            s->name, n, o->steps, t->step[0], median, t->step[o->steps - 1], n / median, flops * 1e-9, gflops, best, floor_s,
-           floor_s / median, planned, above, t->loss);
+           floor_part, planned, above, t->loss);
     fprintf(stderr, "%-8s %8.0f tokens/s, %.3f s a step (%.3f to %.3f), %.0f %% of the floor (%.1f GFLOP at %.0f GFLOP/s, best %.0f), "
-            "%.0f MiB above idle\n", s->name, n / median, median, t->step[0], t->step[o->steps - 1], 100 * floor_s / median,
+            "%.0f MiB above idle\n", s->name, n / median, median, t->step[0], t->step[o->steps - 1], 100 * floor_part,
             flops * 1e-9, gflops, best, above);
     if (o->profile) profile_print(gflops);
 }
