@@ -290,6 +290,32 @@ static void test_invalid_utf8(void)
     }
 }
 
+/* A long text's buffers are not kept; a word of megabytes and a text of as many words come out whole. */
+static void test_long_texts(void)
+{
+    enum { N = 4 << 20 };
+    const co_tokenizer_common o = {COATI_SOURCE_DIR "/tests/tokenizers/llama3"};
+    char *text = mem_alloc(N, 1), *back;
+    mem_counts before, after;
+    void *t = NULL;
+    int32_t *ids;
+    size_t n, len;
+    CHECK(vt->open(&fake_host, &o, &t) == CO_OK);
+    CHECK(vt->encode(t, "a b", 3, arena, &ids, &n) == CO_OK);
+    mem_count(&before);
+    for (int spaced = 0; spaced < 2; spaced++) {
+        co_arena *a = arena_new(1 << 16);
+        for (size_t i = 0; i < N; i++) text[i] = spaced && i % 3 == 2 ? ' ' : 'e';
+        CHECK(vt->encode(t, text, N, a, &ids, &n) == CO_OK && n > N / 64);
+        CHECK(vt->decode(t, ids, n, 0, a, &back, &len) == CO_OK && len == N && memcmp(back, text, N) == 0);
+        arena_free(a);
+    }
+    mem_count(&after);
+    CHECK_MSG(after.live_bytes < before.live_bytes + (18u << 20), "%zu bytes are kept", after.live_bytes - before.live_bytes);
+    vt->close(t);
+    mem_free(text);
+}
+
 /* Out of memory at each allocation in turn: an error, nothing lost, and no trace of it in the next call. */
 static void test_no_memory(void)
 {
@@ -327,6 +353,7 @@ int main(void)
     test_vocab_files();
     test_damaged();
     test_invalid_utf8();
+    test_long_texts();
     test_no_memory();
     drop("tokenizer.json");
     rmdir(dir);

@@ -97,6 +97,7 @@ int bpe_tokenizer_encode(bpe_tokenizer *t, const char *text, size_t len, bpe_wor
 
 void bpe_tokenizer_give_back(bpe_tokenizer *t, bpe_words *w)
 {
+    bpe_words_trim(w);
     pthread_mutex_lock(&t->lock);
     w->next = t->idle;
     t->idle = w;

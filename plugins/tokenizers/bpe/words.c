@@ -17,18 +17,39 @@ int bpe_words_ready(bpe_words *w)
     return w->small ? CO_OK : CO_E_NOMEM;
 }
 
-void bpe_words_free(bpe_words *w)
+static size_t buffer_bytes(const bpe_words *w)
+{
+    return w->cap_ids * sizeof *w->ids + w->cap_symbols * sizeof *w->symbols + w->merge.cap + w->repaired.cap + w->normal[0].cap +
+           w->normal[1].cap + w->step_text[0].cap + w->step_text[1].cap + (w->cap_pieces[0] + w->cap_pieces[1]) * sizeof **w->pieces;
+}
+
+static void free_buffers(bpe_words *w)
 {
     const co_host *h = w->host;
     h->free(h, w->ids);
     h->free(h, w->symbols);
+    w->ids = w->symbols = NULL;
+    w->n_ids = w->cap_ids = w->cap_symbols = 0;
     bpe_bytes_free(h, &w->merge);
     bpe_bytes_free(h, &w->repaired);
     for (int i = 0; i < 2; i++) {
         bpe_bytes_free(h, &w->normal[i]);
         bpe_bytes_free(h, &w->step_text[i]);
         h->free(h, w->pieces[i]);
+        w->pieces[i] = NULL;
+        w->cap_pieces[i] = 0;
     }
+}
+
+void bpe_words_trim(bpe_words *w)
+{
+    if (buffer_bytes(w) > BPE_KEEP_BYTES) free_buffers(w);
+}
+
+void bpe_words_free(bpe_words *w)
+{
+    const co_host *h = w->host;
+    free_buffers(w);
     bpe_regex_free_space(w->match);
     h->free(h, w->small);
     h->free(h, w->large);

@@ -6,7 +6,8 @@
 
 enum {
     BPE_SMALL_WORD = 16, BPE_SMALL_IDS = 3, BPE_SMALL_SLOTS = 1 << 14, /* 512 KiB, one cache line holds two */
-    BPE_LARGE_WORD = 255, BPE_LARGE_SLOTS = 1 << 12, BPE_LARGE_POOL = 1 << 20
+    BPE_LARGE_WORD = 255, BPE_LARGE_SLOTS = 1 << 12, BPE_LARGE_POOL = 1 << 20,
+    BPE_KEEP_BYTES = 16 << 20
 };
 
 typedef struct bpe_small { /* words of up to 16 bytes that are up to 3 ids: nearly all */
@@ -42,6 +43,7 @@ typedef struct bpe_words {
 bpe_words *bpe_words_new(const co_host *h);
 int bpe_words_ready(bpe_words *w); /* before words are encoded: its tables */
 void bpe_words_free(bpe_words *w);
+void bpe_words_trim(bpe_words *w); /* gives back buffers that one long text made large */
 int bpe_words_grow_ids(bpe_words *w, size_t more);
 static inline int bpe_words_room(bpe_words *w, size_t more)
 {
