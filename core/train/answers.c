@@ -47,7 +47,7 @@ int run_answers(run *r, co_arena *a, report_answer **out, size_t *n)
     if (!*out) return CO_E_NOMEM;
     if (wanted == 0) return CO_OK;
     int s = decoder_open(&(decoder_args){.engine = r->engine, .slots = 1, .max_len = r->answer_len, .pass_tokens = RUN_ANSWER_PASS,
-                                         .n_vocab = r->table->info.n_vocab, .eos = r->tokenizer.eos}, &d);
+                                         .eos = r->tokenizer.eos}, &d);
     for (int64_t place = 0; s == CO_OK && *n < wanted && place < LOOK_AT_MOST; place++) {
         int used;
         s = answer(r, d, from, place, a, &(*out)[*n], &used);

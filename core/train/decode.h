@@ -8,7 +8,7 @@
 typedef struct decoder decoder;
 typedef struct decoder_args {
     engine *engine;                                /* lent; opened with these slots, slot_len = max_len and pass_rows = slots */
-    int64_t slots, max_len, pass_tokens, n_vocab;  /* pass_tokens: at least slots */
+    int64_t slots, max_len, pass_tokens;           /* pass_tokens: at least slots */
     int32_t eos;                                   /* ends a text; below 0: none */
 } decoder_args;
 

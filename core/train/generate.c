@@ -130,7 +130,7 @@ int generator_open(const generator_args *a, generator **out)
     if (r == CO_OK) r = open_engine(g, a->model_dir);
     if (r == CO_OK) {
         const decoder_args d = {.engine = g->engine, .slots = g->slots, .max_len = g->max_len, .pass_tokens = PASS_TOKENS + g->slots,
-                                .n_vocab = g->table->info.n_vocab, .eos = g->tokenizer.eos};
+                                .eos = g->tokenizer.eos};
         r = decoder_open(&d, &g->decoder);
     }
     if (r) generator_close(g);

@@ -50,7 +50,7 @@ int bench_generate(const shape *s, const bench_opts *o)
     if (r == CO_OK) r = engine_allocate(e);
     if (r == CO_OK) r = parts_fill(&p, e);
     const decoder_args how = {.engine = e, .slots = s->seqs, .max_len = s->seq_len + o->new_tokens, .pass_tokens = PASS_TOKENS + s->seqs,
-                              .n_vocab = r == CO_OK ? p.params->info.n_vocab : 0, .eos = -1};
+                              .eos = -1};
     if (r == CO_OK) r = decoder_open(&how, &d);
     if (r == CO_OK) engine_bytes(e, &mem);
     if (r == CO_OK) r = run(&p, s, o, d, mem.total);

@@ -41,14 +41,8 @@ static int open_model(parts *p, const shape *s, const bench_opts *o)
     const co_host *h = host_services(p->h);
     void *opts = NULL;
     int r = hf_config_parse(s->config, strlen(s->config), s->name, &p->hf);
+    if (r == CO_OK) r = host_model_for(p->h, hf_config_model_type(p->hf), s->name, NULL, NULL, &f);
     if (r) return r;
-    (void)host_load_all(p->h, CO_KIND_MODEL, NULL, NULL);
-    for (size_t i = 0; i < host_count(p->h) && !f; i++) {
-        const co_model_vt *vt = host_model(p->h, host_at(p->h, i));
-        for (const char *const *t = vt ? vt->model_types : NULL; t && *t; t++)
-            if (strcmp(*t, hf_config_model_type(p->hf)) == 0) f = host_at(p->h, i);
-    }
-    if (!f) return FAIL(CO_E_FORMAT, "%s: model_type \"%s\" is served by no installed model plugin", s->name, hf_config_model_type(p->hf));
     r = options_of(p, CO_KIND_MODEL, f->name, &f, &opts);
     if (r == CO_OK) p->model = p->base = host_model(p->h, f), r = p->base->open(h, opts, hf_config_meta(p->hf), &p->base_self);
     mem_free(opts);

@@ -9,8 +9,7 @@
 
 struct attrs { float a, b; int flag; };
 
-__device__ inline float sigmoid(float x) { return 1.0f / (1.0f + __expf(-x)); }
-__device__ inline float sigmoid_exact(float x) { return 1.0f / (1.0f + expf(-x)); }
+__device__ inline float sigmoid(float x) { return 1.0f / (1.0f + expf(-x)); }
 
 /* Each F: inputs x[], outputs y[]. Formulas as in backends/ref/ops/pointwise.c. */
 #define FN(name, inputs, outputs, ...)                                                                        \
@@ -29,14 +28,14 @@ FN(f_exp, 1, 1, y[0] = expf(x[0]);)
 FN(f_log_sigmoid, 1, 1, y[0] = fminf(x[0], 0.0f) - log1pf(expf(-fabsf(x[0])));)
 FN(f_clamp, 1, 1, y[0] = x[0] < k.a ? k.a : x[0] > k.b ? k.b : x[0];)
 FN(f_relu, 1, 1, y[0] = x[0] > 0 ? x[0] : 0.0f;)
-FN(f_silu, 1, 1, y[0] = x[0] * sigmoid_exact(x[0]);)
-FN(f_swiglu, 2, 1, y[0] = x[0] * sigmoid_exact(x[0]) * x[1];)
+FN(f_silu, 1, 1, y[0] = x[0] * sigmoid(x[0]);)
+FN(f_swiglu, 2, 1, y[0] = x[0] * sigmoid(x[0]) * x[1];)
 FN(f_relu_bwd, 2, 1, y[0] = x[0] > 0 ? x[1] : 0.0f;)
-FN(f_log_sigmoid_bwd, 2, 1, y[0] = x[1] * sigmoid_exact(-x[0]);)
+FN(f_log_sigmoid_bwd, 2, 1, y[0] = x[1] * sigmoid(-x[0]);)
 FN(f_clamp_bwd, 2, 1, y[0] = x[0] >= k.a && x[0] <= k.b ? x[1] : 0.0f;)
-FN(f_silu_bwd, 2, 1, const float s = sigmoid_exact(x[0]); y[0] = x[1] * (s + x[0] * s * (1 - s));)
-FN(f_swiglu_bwd, 3, 2, const float s = sigmoid_exact(x[0]); y[0] = x[2] * x[1] * (s + x[0] * s * (1 - s)); y[1] = x[2] * x[0] * s;)
-FN(f_swiglu_grad, 3, 3, const float s = sigmoid_exact(x[0]); y[0] = x[0] * s * x[1]; y[1] = x[2] * x[1] * (s + x[0] * s * (1 - s)); y[2] = x[2] * x[0] * s;)
+FN(f_silu_bwd, 2, 1, const float s = sigmoid(x[0]); y[0] = x[1] * (s + x[0] * s * (1 - s));)
+FN(f_swiglu_bwd, 3, 2, const float s = sigmoid(x[0]); y[0] = x[2] * x[1] * (s + x[0] * s * (1 - s)); y[1] = x[2] * x[0] * s;)
+FN(f_swiglu_grad, 3, 3, const float s = sigmoid(x[0]); y[0] = x[0] * s * x[1]; y[1] = x[2] * x[1] * (s + x[0] * s * (1 - s)); y[2] = x[2] * x[0] * s;)
 FN(f_minimum_bwd, 3, 2, const float w = x[0] == x[1] ? 0.5f : x[0] < x[1] ? 1.0f : 0.0f; y[0] = x[2] * w; y[1] = x[2] * (1 - w);)
 FN(f_maximum_bwd, 3, 2, const float w = x[0] == x[1] ? 0.5f : x[0] > x[1] ? 1.0f : 0.0f; y[0] = x[2] * w; y[1] = x[2] * (1 - w);)
 

@@ -22,20 +22,25 @@ static double frequency(const co_rope *a, double dims, int i)
     return (1 - smooth) * f / a->factor + smooth * f;
 }
 
+/* cos and dir * sin of the token's angles, for the whole block: fp32 of an angle within a turn. */
+__device__ inline void fill_table(float2 *cs, int pairs, int32_t pos, const turning &turn, double dir)
+{
+    for (int i = threadIdx.x; i < pairs; i += THREADS) {
+        const double angle = (double)pos * turn.freq[i];
+        float s, c;
+        sincosf((float)(angle - TAU * rint(angle / TAU)), &s, &c);
+        cs[i] = make_float2(c, (float)dir * s);
+    }
+    __syncthreads();
+}
+
 template <class T> __global__ void __launch_bounds__(THREADS)
     rotate(rows_of<const T> xs, const int32_t *pos, rows_of<T> ys, const __grid_constant__ turning turn, int heads, int hd, int dims, int neox, double dir)
 {
     __shared__ float2 cs[MAX_PAIRS];
     const int64_t t = blockIdx.x;
     const int pairs = dims / 2;
-    for (int i = threadIdx.x; i < pairs; i += THREADS) {
-        const double angle = (double)pos[t] * turn.freq[i];
-        const float reduced = (float)(angle - TAU * rint(angle / TAU)); /* sine and cosine in fp32 of an angle within a turn */
-        float s, c;
-        sincosf(reduced, &s, &c);
-        cs[i] = make_float2(c, (float)dir * s);
-    }
-    __syncthreads();
+    fill_table(cs, pairs, pos[t], turn, dir);
     const T *x = xs.row(t);
     T *y = ys.row(t);
     for (int i = threadIdx.x; i < heads * pairs; i += THREADS) {
@@ -60,14 +65,7 @@ template <class T> __global__ void __launch_bounds__(THREADS)
     __shared__ float2 cs[MAX_PAIRS];
     const int64_t t = blockIdx.x;
     const int pairs = hd / 2, per_head = pairs / N;
-    for (int i = threadIdx.x; i < pairs; i += THREADS) {
-        const double angle = (double)pos[t] * turn.freq[i];
-        const float reduced = (float)(angle - TAU * rint(angle / TAU));
-        float s, c;
-        sincosf(reduced, &s, &c);
-        cs[i] = make_float2(c, (float)dir * s);
-    }
-    __syncthreads();
+    fill_table(cs, pairs, pos[t], turn, dir);
     for (int i = threadIdx.x; i < heads * per_head; i += THREADS) {
         const int h = i / per_head, k = (i - h * per_head) * N;
         float u[N], v[N], a[N], b[N];

@@ -20,6 +20,7 @@ __device__ inline uint32_t order_of(float x)
     const uint32_t b = x == 0 ? 0u : __float_as_uint(x); /* both zeros are one */
     return b & 0x80000000u ? ~b : b | 0x80000000u;
 }
+__device__ inline float value_of(uint32_t key) { return __uint_as_float(key & 0x80000000u ? key & 0x7fffffffu : ~key); }
 __device__ inline unsigned long long weight(const row &w, float z) { return (unsigned long long)(CO_SAMPLE_ONE * exp(((double)z - (double)w.max) / (double)w.temperature)); }
 
 /* The key, falling, at which the sum of weights (or the count) passes `target`, and the sum in front of its equals. */
@@ -120,14 +121,14 @@ __global__ void __launch_bounds__(THREADS) sample(rows_of<const float> logits, i
         if (h[2] < 1) {
             const double need = ceil((double)h[2] * (double)all);
             const uint32_t at = descend<false>(w, need > 1 ? (unsigned long long)need - 1 : 0, &before);
-            const unsigned long long one = weight(w, at & 0x80000000u ? __uint_as_float(at & 0x7fffffffu) : __uint_as_float(~at));
+            const unsigned long long one = weight(w, value_of(at));
             all = before; /* as many of those that end P as are needed */
             if (one && (double)all < need) all += (unsigned long long)ceil((need - (double)before) / (double)one) * one;
             if (all == 0) all = 1;
         }
         const unsigned long long target = (unsigned long long)((double)h[3] * (double)all);
         const uint32_t at = descend<false>(w, target, &before);
-        const unsigned long long one = weight(w, at & 0x80000000u ? __uint_as_float(at & 0x7fffffffu) : __uint_as_float(~at));
+        const unsigned long long one = weight(w, value_of(at));
         id = nth_equal(w, at, one ? (target - before) / one : 0);
     }
     if (threadIdx.x) return;
