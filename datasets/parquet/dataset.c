@@ -36,15 +36,14 @@ static int map_file(pq_file *f)
     if (fd < 0) return CO_FAIL(f->host, CO_E_IO, "%s: cannot be opened: %s", f->path, strerror(errno));
     if (fstat(fd, &st) || !S_ISREG(st.st_mode)) {
         rc = CO_FAIL(f->host, CO_E_IO, "%s: not a regular file", f->path);
-    } else if (st.st_size < 12) {
-        rc = CO_FAIL(f->host, CO_E_FORMAT, "%s: is no Parquet file: expected 'PAR1' at its start and at least 12 bytes", f->path);
-    } else {
+    } else if (st.st_size > 0) {
         void *p = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
         if (p == MAP_FAILED) {
             rc = CO_FAIL(f->host, CO_E_IO, "%s: cannot be mapped: %s", f->path, strerror(errno));
         } else {
             f->data = p;
             f->len = (size_t)st.st_size;
+            f->mapped = 1;
         }
     }
     close(fd);
@@ -62,7 +61,7 @@ static void close_file(pq_file *f)
         for (uint32_t k = 0; k < p->n; k++) pq_cache_drop(&p->slot[k]);
         h->free(h, p);
     }
-    if (f->data) munmap((void *)(uintptr_t)f->data, f->len);
+    if (f->mapped) munmap((void *)(uintptr_t)f->data, f->len);
     pq_schema_free(h, &f->schema);
     h->free(h, f->group);
     h->free(h, f->chunk);
@@ -91,29 +90,41 @@ static int new_handle(pq_file *f, int64_t n, void **self)
     return CO_OK;
 }
 
-int pq_open(const co_host *h, const void *opts, void **self)
+/* bytes: NULL to map the file */
+static int open_file(const co_host *h, const char *path, const void *bytes, size_t len, int64_t max_records, void **self)
 {
-    const co_dataset_common *o = opts;
     pq_fault fault = { .row_group = -1, .page_at = -1 };
-    pq_file *f;
-    size_t n;
-    int rc;
-    if (!o->path || !*o->path) return CO_FAIL(h, CO_E_CONFIG, "[dataset] path: no file given");
-    n = strlen(o->path) + 1;
-    f = h->alloc(h, sizeof *f, 16);
-    if (!f) return CO_FAIL(h, CO_E_NOMEM, "no memory for dataset %s", o->path);
+    pq_file *f = h->alloc(h, sizeof *f, 16);
+    const size_t n = strlen(path) + 1;
+    int rc = CO_OK;
+    if (!f) return CO_FAIL(h, CO_E_NOMEM, "no memory for dataset %s", path);
     f->host = h;
+    f->data = bytes;
+    f->len = len;
     atomic_init(&f->refs, 1);
     f->path = h->alloc(h, n, 1);
-    if (f->path) memcpy(f->path, o->path, n);
-    rc = f->path ? map_file(f) : CO_FAIL(h, CO_E_NOMEM, "no memory for dataset %s", o->path);
+    if (f->path) memcpy(f->path, path, n);
+    else rc = CO_FAIL(h, CO_E_NOMEM, "no memory for dataset %s", path);
+    if (!rc && !bytes) rc = map_file(f);
     if (!rc) {
         rc = pq_meta_read(f, &fault);
         if (rc) rc = tell(h, f->path, 0, &fault);
     }
-    if (!rc) rc = new_handle(f, o->max_records > 0 && o->max_records < f->n_rows ? o->max_records : f->n_rows, self);
+    if (!rc) rc = new_handle(f, max_records > 0 && max_records < f->n_rows ? max_records : f->n_rows, self);
     close_file(f); /* the handle has it now */
     return rc;
+}
+
+int pq_open(const co_host *h, const void *opts, void **self)
+{
+    const co_dataset_common *o = opts;
+    if (!o->path || !*o->path) return CO_FAIL(h, CO_E_CONFIG, "[dataset] path: no file given");
+    return open_file(h, o->path, NULL, 0, o->max_records, self);
+}
+
+int pq_open_bytes(const co_host *h, const char *path, const void *bytes, size_t len, int64_t max_records, void **self)
+{
+    return open_file(h, path, bytes, len, max_records, self);
 }
 
 void pq_close(void *self)

@@ -44,6 +44,7 @@ typedef struct pq_file {
     const co_host *host;
     char *path;
     const uint8_t *data;
+    int mapped; /* data is a mapping of ours */
     size_t len, body; /* body: where the metadata begins and pages must have ended */
     pq_schema schema;
     uint32_t n_groups;

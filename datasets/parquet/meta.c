@@ -8,12 +8,13 @@ static uint32_t le32(const uint8_t *p) { return p[0] | (uint32_t)p[1] << 8 | (ui
 /* The footer's bytes, [body, len - 8). */
 static int find_footer(pq_file *f, pq_fault *fault)
 {
-    const uint8_t *tail = f->data + f->len - 8;
+    const uint8_t *tail;
     uint32_t n;
     if (f->len >= 4 && !memcmp(f->data, "PARE", 4))
         return pq_fail(fault, CO_E_FORMAT, "is encrypted, footer included; encrypted Parquet files are not read");
     if (f->len < 12 || memcmp(f->data, "PAR1", 4))
         return pq_fail(fault, CO_E_FORMAT, "is no Parquet file: expected 'PAR1' at its start and at least 12 bytes");
+    tail = f->data + f->len - 8;
     if (memcmp(tail + 4, "PAR1", 4))
         return pq_fail(fault, CO_E_FORMAT, "expected 'PAR1' at its end (byte %zu); it is cut short or not wholly written", f->len - 4);
     n = le32(tail);

@@ -1,4 +1,5 @@
 #include "schema.h"
+#include "text.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -132,7 +133,8 @@ static int read_element(pq_thrift *t, pq_schema *s, uint32_t i, char **name_at, 
         }
     }
     if (t->bad) return pq_fail(fault, CO_E_FORMAT, "the schema is damaged: %s", t->bad);
-    if (len && memchr(name, 0, len)) return pq_fail(fault, CO_E_FORMAT, "the schema has a name with a NUL in it");
+    if (len && (memchr(name, 0, len) || pq_utf8_valid(name, len) < len))
+        return pq_fail(fault, CO_E_FORMAT, "the schema has a name with a NUL in it, or that is no UTF-8");
     n->name = *name_at;
     if (len) memcpy(n->name, name, len);
     *name_at += len + 1;

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """make_parquet.py PARQUET_DUMP: writes tests/parquet/files/*.parquet with pyarrow, each with the rows datasets/parquet makes of it
-beside it (.jsonl), once they equal pyarrow's own (compare_parquet.py). Also the corpus of the fuzzer of whole files."""
+beside it (.jsonl), once they equal pyarrow's own (compare_parquet.py). Also the corpora of the fuzzers."""
 import datetime, decimal, json, os, random, sys
 import numpy as np, pyarrow as pa, pyarrow.parquet as pq
 
@@ -10,6 +10,7 @@ import compare_parquet as compare
 
 FILES = os.path.join(here, "..", "parquet", "files")
 CORPUS = os.path.join(here, "..", "fuzz", "parquet")
+PAGES = os.path.join(here, "..", "fuzz", "parquet_page")
 WORDS = "the quick 夏天 fox \"jumps\" over\n a\\b lazy 🦊 dog \t naïve".split(" ")
 
 
@@ -144,6 +145,31 @@ def main():
     write(CORPUS, "chat_index_v2", tiny[0], write_page_index=True, data_page_version="2.0", **plain)
     write(CORPUS, "delta", tiny[1], column_encoding={"n": "DELTA_BINARY_PACKED"}, **plain)
     write(CORPUS, "map", tiny[2], **plain)
+    # Pages for fuzz_parquet_page: type, levels, codec, values of the dictionary, and the first data page of a column.
+    os.makedirs(PAGES, exist_ok=True)
+    physical = ["BOOLEAN", "INT32", "INT64", "INT96", "FLOAT", "DOUBLE", "BYTE_ARRAY", "FIXED_LEN_BYTE_ARRAY"]
+    codecs = {"UNCOMPRESSED": 0, "SNAPPY": 1, "GZIP": 2, "BROTLI": 4, "ZSTD": 6, "LZ4": 7, "LZ4_RAW": 7}
+    t = pa.table({"i32": pa.array([4, None, 5, 99], pa.int32()), "i64": pa.array([1, 2, 2, 70], pa.int64()), "f64": [0.5, None, 1.5, 2.5],
+                  "b": [True, None, False, True], "s": ["one", "one more", None, "one more time"], "fixed": pa.array([b"abc", b"abd", None, b"xyz"], pa.binary(3)),
+                  "list": [[1, 2], None, [], [None]], "word": ["a", "b", "a", "a"]})
+    for i, (v, c, e) in enumerate([("1.0", "none", {}), ("2.0", "snappy", {}), ("1.0", "zstd", {"i32": "DELTA_BINARY_PACKED", "i64": "DELTA_BINARY_PACKED", "s": "DELTA_BYTE_ARRAY",
+                                    "fixed": "DELTA_BYTE_ARRAY", "f64": "BYTE_STREAM_SPLIT", "b": "RLE"}),
+                                   ("2.0", "none", {"i64": "DELTA_BINARY_PACKED", "s": "DELTA_LENGTH_BYTE_ARRAY", "fixed": "DELTA_BYTE_ARRAY", "i32": "BYTE_STREAM_SPLIT", "b": "RLE"}),
+                                   ("1.0", "gzip", {}), ("1.0", "brotli", {}), ("2.0", "lz4", {})]):
+        path = write(PAGES, "tmp", t, data_page_version=v, compression=c, column_encoding=e, use_dictionary=["word"], write_statistics=False,
+                     write_page_checksum=i == 0)
+        f = pq.ParquetFile(path)
+        for k in range(f.metadata.num_columns):
+            if i > 3 and k not in (1, 4):
+                continue
+            m, s = f.metadata.row_group(0).column(k), f.schema.column(k)
+            with open(path, "rb") as raw:
+                raw.seek(m.data_page_offset)
+                page = raw.read((m.dictionary_page_offset or m.data_page_offset) + m.total_compressed_size - m.data_page_offset)
+            head = [physical.index(m.physical_type), s.max_definition_level | s.max_repetition_level << 4, codecs[m.compression], 2 if m.has_dictionary_page else 255]
+            with open(os.path.join(PAGES, f"{t.column_names[k]}_{i}"), "wb") as out:
+                out.write(bytes(head) + page)
+        os.remove(path)
     return bad > 0
 
 
