@@ -23,11 +23,16 @@ static void link_newest(pq_page *p)
     cache.newest = p;
 }
 
-static void forget(pq_page *p)
+static void evict(pq_page *p)
 {
     unlink_page(p);
     cache.memory -= p->memory;
     p->slot->page = NULL;
+}
+
+static void forget(pq_page *p)
+{
+    evict(p);
     pq_page_free(p);
 }
 
@@ -83,6 +88,15 @@ void pq_cache_release(pq_page *page)
     pthread_mutex_lock(&cache.mu);
     if (!--page->users && cache.memory > PQ_CACHE_BUDGET) shrink();
     pthread_mutex_unlock(&cache.mu);
+}
+
+pq_page *pq_cache_take(pq_page *page)
+{
+    pthread_mutex_lock(&cache.mu);
+    if (--page->users) page = NULL;
+    else evict(page);
+    pthread_mutex_unlock(&cache.mu);
+    return page;
 }
 
 void pq_cache_drop(pq_slot *slot)

@@ -9,6 +9,9 @@ pq_page *pq_cache_get(pq_slot *slot);
  * when all take more than PQ_CACHE_BUDGET; pages in use stay. */
 pq_page *pq_cache_put(pq_slot *slot, pq_page *page);
 void pq_cache_release(pq_page *page);
+/* The same for a page whose rows have all been read, in order: whoever reads like that is not coming back soon, and the next
+ * page does best in memory that is still at hand. Returns it, no longer kept, unless somebody else uses it. */
+pq_page *pq_cache_take(pq_page *page);
 /* Before a slot ends; nobody uses its page any more. */
 void pq_cache_drop(pq_slot *slot);
 #endif

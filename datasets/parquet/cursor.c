@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-static pq_page *load(const pq_cursor *c, pq_slot *slot, int64_t n_dictionary, pq_fault *fault)
+static pq_page *load(pq_cursor *c, pq_slot *slot, int64_t n_dictionary, pq_fault *fault)
 {
     const pq_chunk *chunk = &c->f->chunk[(size_t)c->group * c->f->schema.n_leaves + c->leaf];
     pq_page *p = pq_cache_get(slot);
@@ -11,7 +11,8 @@ static pq_page *load(const pq_cursor *c, pq_slot *slot, int64_t n_dictionary, pq
     if (p) return p;
     fault->page_at = slot->at;
     if (pq_header_read(c->f->data + slot->at, c->f->data + chunk->end, &h, fault)) return NULL;
-    p = pq_page_read(c->f, c->node, chunk->codec, &h, n_dictionary, fault);
+    p = pq_page_read(c->f, c->node, chunk->codec, &h, n_dictionary, c->old, fault);
+    c->old = NULL;
     if (!p) return NULL;
     if (slot != &c->pages->dictionary) {
         const int64_t n_rows = slot[1].first_row - slot[0].first_row;
@@ -36,9 +37,11 @@ static int load_slot(pq_cursor *c, pq_fault *fault)
 
 int pq_cursor_open(pq_cursor *c, const pq_file *f, uint32_t group, uint32_t leaf, int64_t row, pq_fault *fault)
 {
+    pq_page *old = c->old;
     uint32_t lo = 0, hi;
     int rc;
     memset(c, 0, sizeof *c);
+    c->old = old;
     c->f = f;
     c->node = &f->schema.nodes[f->schema.leaf_node[leaf]];
     c->group = group;
@@ -68,7 +71,37 @@ void pq_cursor_close(pq_cursor *c)
 {
     if (c->page) pq_cache_release(c->page);
     if (c->dictionary) pq_cache_release(c->dictionary);
-    c->page = c->dictionary = NULL;
+    pq_page_free(c->old);
+    c->page = c->dictionary = c->old = NULL;
+}
+
+int pq_cursor_seek(pq_cursor *c, const pq_file *f, uint32_t group, uint32_t leaf, int64_t row, pq_fault *fault)
+{
+    const pq_slot *s = c->page ? &c->pages->slot[c->slot] : NULL;
+    int rc;
+    if (s && c->group == group && row >= s[0].first_row && row < s[1].first_row) {
+        const uint32_t entry = (uint32_t)(row - s[0].first_row);
+        if (entry != c->entry) {
+            c->in_order = 0;
+            c->value = pq_page_rank(c->page, c->node->max_def, entry);
+        }
+        c->entry = entry;
+        c->in_order++;
+        return CO_OK;
+    }
+    if (s && c->in_order == c->page->n) {
+        pq_page *spent = c->page;
+        c->page = NULL;
+        pq_cursor_close(c);
+        c->old = pq_cache_take(spent);
+    } else {
+        pq_cursor_close(c);
+    }
+    rc = pq_cursor_open(c, f, group, leaf, row, fault);
+    if (!rc) c->in_order = !c->entry;
+    pq_page_free(c->old); /* the page was there already */
+    c->old = NULL;
+    return rc;
 }
 
 int pq_cursor_peek(pq_cursor *c, int *more, pq_fault *fault)

@@ -14,7 +14,7 @@
 typedef struct handle { /* one loader thread's */
     pq_file *file;
     int64_t n; /* records, after max_records */
-    pq_cursor *cursors;
+    pq_reader reader;
 } handle;
 
 /* The host's message: file, row (from 1; 0: none), and what of row group, column and page is known. */
@@ -72,14 +72,9 @@ static void close_file(pq_file *f)
 static int new_handle(pq_file *f, int64_t n, void **self)
 {
     const co_host *host = f->host;
-    uint32_t widest = 1;
     handle *h = host->alloc(host, sizeof *h, 16);
-    for (uint32_t i = 0; i < f->schema.n_columns; i++) {
-        const uint32_t k = f->schema.nodes[f->schema.column[i]].n_leaves;
-        if (k > widest) widest = k;
-    }
-    if (h) h->cursors = host->alloc(host, widest * sizeof *h->cursors, 16);
-    if (!h || !h->cursors) {
+    if (h) h->reader.cursors = host->alloc(host, f->schema.n_leaves * sizeof *h->reader.cursors, 16);
+    if (!h || !h->reader.cursors) {
         host->free(host, h);
         return CO_FAIL(host, CO_E_NOMEM, "no memory for dataset %s", f->path);
     }
@@ -133,7 +128,8 @@ void pq_close(void *self)
     const co_host *host;
     if (!h) return;
     host = h->file->host;
-    host->free(host, h->cursors);
+    for (uint32_t i = 0; i < h->file->schema.n_leaves; i++) pq_cursor_close(&h->reader.cursors[i]);
+    host->free(host, h->reader.cursors);
     close_file(h->file);
     host->free(host, h);
 }
@@ -152,11 +148,12 @@ int pq_count(void *self, int64_t *n)
 
 int pq_read(void *self, int64_t index, co_arena *a, co_field **fields, uint32_t *n)
 {
-    const handle *h = self;
+    handle *h = self;
     const pq_file *f = h->file;
-    pq_fault fault = { .row_group = -1, .page_at = -1 };
+    pq_fault fault;
     uint32_t lo = 0, hi = f->n_groups;
     co_field *out;
+    pq_fault_clear(&fault);
     if (index < 0) return CO_FAIL(f->host, CO_E_INVALID, "%s: record %lld asked for", f->path, (long long)index);
     if (index >= h->n) return CO_END;
     while (hi - lo > 1) { /* the last group that begins with the row or before it: not an empty one */
@@ -167,7 +164,7 @@ int pq_read(void *self, int64_t index, co_arena *a, co_field **fields, uint32_t 
     out = f->host->arena_push(a, f->schema.n_columns * sizeof *out, 16);
     if (!out) return CO_FAIL(f->host, CO_E_NOMEM, "%s: row %lld: no memory for the record", f->path, (long long)index + 1);
     for (uint32_t i = 0; i < f->schema.n_columns; i++) {
-        const int rc = pq_record_field(f, lo, index - f->group[lo].first_row, i, h->cursors, a, &out[i], &fault);
+        const int rc = pq_record_field(f, &h->reader, lo, index - f->group[lo].first_row, i, a, &out[i], &fault);
         if (!rc) continue;
         fault.row_group = (int)lo;
         if (!fault.column[0]) pq_schema_path(&f->schema, f->schema.column[i], fault.column, sizeof fault.column);

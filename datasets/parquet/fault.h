@@ -11,6 +11,15 @@ typedef struct pq_fault {
     char what[256];
 } pq_fault;
 
+/* Nothing wrong, nowhere. Not all of the struct is written: that would be a tenth of reading a short text. */
+static inline void pq_fault_clear(pq_fault *f)
+{
+    f->code = CO_OK;
+    f->row_group = -1;
+    f->page_at = -1;
+    f->column[0] = f->what[0] = 0;
+}
+
 /* Records the text, keeps the place, returns the code. */
 int pq_fail(pq_fault *f, int code, const char *fmt, ...) CO_PRINTF(3, 4);
 #endif

@@ -12,6 +12,7 @@
 #define PQ_PAGE_BUDGET ((size_t)256 << 20)
 #define PQ_RECORD_BUDGET ((size_t)256 << 20)
 #define PQ_CACHE_BUDGET ((size_t)256 << 20)
+#define PQ_HOLD_BUDGET ((size_t)64 << 20) /* of that, what a handle may hold on to between two reads */
 
 enum { PQ_UNCOMPRESSED = 0, PQ_SNAPPY, PQ_GZIP, PQ_LZO, PQ_BROTLI, PQ_LZ4, PQ_ZSTD, PQ_LZ4_RAW };
 

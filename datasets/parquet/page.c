@@ -5,34 +5,77 @@
 
 #include <string.h>
 
+#define PQ_ROUND ((size_t)512 << 10)
+
+/* A block of the page before that is large enough and not much too large. */
+static int take_spare(pq_page *p, size_t size)
+{
+    for (int i = 0; i < p->n_spare; i++) {
+        if (p->spare[i].size < size || p->spare[i].size / 2 > size + 4096) continue;
+        p->own[p->n_own++] = p->spare[i];
+        p->spare[i] = p->spare[--p->n_spare];
+        return 1;
+    }
+    return 0;
+}
+
 void *pq_page_alloc(pq_page *p, uint64_t n, size_t size, pq_fault *fault)
 {
-    void *m;
-    if (n > (PQ_PAGE_BUDGET - p->memory) / size) {
+    struct pq_block b;
+    if (p->memory > PQ_PAGE_BUDGET || n > (PQ_PAGE_BUDGET - p->memory) / size) {
         pq_fail(fault, CO_E_FORMAT, "the page takes more than the %zu MiB a page may have; write the file with smaller pages", PQ_PAGE_BUDGET >> 20);
         return NULL;
     }
-    m = p->host->alloc(p->host, n ? (size_t)n * size : 1, 16);
-    if (!m) {
-        pq_fail(fault, CO_E_NOMEM, "no memory for a page of %llu bytes", (unsigned long long)n * size);
-        return NULL;
+    b.size = n ? (size_t)n * size : 1;
+    if (b.size > PQ_ROUND) b.size = (b.size + PQ_ROUND - 1) / PQ_ROUND * PQ_ROUND; /* so that the next page's fits as well */
+    if (!take_spare(p, b.size)) {
+        b.at = p->host->alloc(p->host, b.size, 16);
+        if (!b.at) {
+            pq_fail(fault, CO_E_NOMEM, "no memory for a page of %zu bytes", b.size);
+            return NULL;
+        }
+        p->own[p->n_own++] = b;
     }
-    p->memory += (size_t)n * size;
-    p->own[p->n_own++] = m;
-    return m;
+    p->memory += p->own[p->n_own - 1].size;
+    return p->own[p->n_own - 1].at;
 }
 
-void pq_page_give_back(pq_page *p, void *last)
+void pq_page_give_back(pq_page *p)
 {
-    p->own[--p->n_own] = NULL;
-    p->host->free(p->host, last);
+    const struct pq_block b = p->own[--p->n_own];
+    p->memory -= b.size;
+    p->host->free(p->host, b.at);
+}
+
+static void free_spare(pq_page *p)
+{
+    while (p->n_spare) p->host->free(p->host, p->spare[--p->n_spare].at);
 }
 
 void pq_page_free(pq_page *p)
 {
     if (!p) return;
-    for (int i = 0; i < p->n_own; i++) p->host->free(p->host, p->own[i]);
+    free_spare(p);
+    while (p->n_own) p->host->free(p->host, p->own[--p->n_own].at);
     p->host->free(p->host, p);
+}
+
+/* An empty page, in the memory of an old one if there is one. */
+static pq_page *new_page(const co_host *h, pq_page *old, pq_fault *fault)
+{
+    pq_page *p = old ? old : h->alloc(h, sizeof *p, 16);
+    if (!p) {
+        pq_fail(fault, CO_E_NOMEM, "no memory for a page");
+        return NULL;
+    }
+    if (old) {
+        pq_page fresh = { .n_spare = old->n_own };
+        memcpy(fresh.spare, old->own, sizeof fresh.spare);
+        *p = fresh;
+    }
+    p->host = h;
+    p->memory = sizeof *p;
+    return p;
 }
 
 uint32_t pq_page_rank(const pq_page *p, uint8_t max_def, uint32_t i)
@@ -84,8 +127,7 @@ static int index_values(pq_page *p, uint8_t max_def, pq_fault *fault)
     for (uint32_t i = 0; i < p->n; i++) n += p->def[i] == max_def;
     p->n_values = n;
     if (n == p->n) { /* nothing missing */
-        pq_page_give_back(p, p->def);
-        p->memory -= p->n;
+        pq_page_give_back(p);
         p->def = NULL;
         return CO_OK;
     }
@@ -155,20 +197,19 @@ static int read_v2(pq_page *p, const pq_node *node, int codec, const pq_header *
     return read_data(p, node, h, h->body, h->body + levels, in, in + len, n_dictionary, fault);
 }
 
-pq_page *pq_page_read(const pq_file *f, const pq_node *node, int codec, const pq_header *h, int64_t n_dictionary, pq_fault *fault)
+pq_page *pq_page_read(const pq_file *f, const pq_node *node, int codec, const pq_header *h, int64_t n_dictionary, pq_page *old,
+                      pq_fault *fault)
 {
     const uint8_t *in = h->body;
     size_t len = h->stored;
-    pq_page *p;
-    int rc = pq_header_check(h, fault);
-    if (rc) return NULL;
-    p = f->host->alloc(f->host, sizeof *p, 16);
-    if (!p) {
-        pq_fail(fault, CO_E_NOMEM, "no memory for a page");
+    pq_page *p = new_page(f->host, old, fault);
+    int rc;
+    if (!p) return NULL;
+    rc = pq_header_check(h, fault);
+    if (rc) {
+        pq_page_free(p);
         return NULL;
     }
-    p->host = f->host;
-    p->memory = sizeof *p;
     if (h->type == PQ_DATA_PAGE_V2) {
         rc = read_v2(p, node, codec, h, n_dictionary, fault);
     } else {
@@ -191,6 +232,7 @@ pq_page *pq_page_read(const pq_file *f, const pq_node *node, int codec, const pq
             else rc = pq_values_read(p, node, PQ_PLAIN, in, len, -1, fault);
         }
     }
+    free_spare(p);
     if (!rc) return p;
     pq_page_free(p);
     return NULL;
@@ -220,6 +262,6 @@ int pq_page_count(const pq_file *f, const pq_node *node, int codec, const pq_hea
     *n_rows = 0;
     for (uint32_t i = 0; i < p.n && !rc; i++) *n_rows += !p.rep[i];
     *whole = rc || !p.n || !p.rep[0];
-    for (int i = 0; i < p.n_own; i++) f->host->free(f->host, p.own[i]);
+    while (p.n_own) f->host->free(f->host, p.own[--p.n_own].at);
     return rc;
 }

@@ -21,22 +21,27 @@ typedef struct pq_page {
     pq_span *span; /* byte arrays: within bytes; NULL: `width` bytes each */
     uint32_t width;
     size_t memory; /* of all that it owns */
-    void *own[10];
-    int n_own;
+    struct pq_block {
+        void *at;
+        size_t size;
+    } own[10], spare[10]; /* spare: of a page before, while this one is made */
+    int n_own, n_spare;
     /* cache.c's, under its lock */
     pq_slot *slot;
     uint32_t users;
     struct pq_page *newer, *older;
 } pq_page;
 
-/* n_dictionary: values of the chunk's dictionary, -1: it has none. NULL with a fault. */
-pq_page *pq_page_read(const pq_file *f, const pq_node *node, int codec, const pq_header *h, int64_t n_dictionary, pq_fault *fault);
+/* n_dictionary: values of the chunk's dictionary, -1: it has none. old: a page of no more use, whose memory is taken before any
+ * other, or NULL. NULL with a fault. */
+pq_page *pq_page_read(const pq_file *f, const pq_node *node, int codec, const pq_header *h, int64_t n_dictionary, pq_page *old,
+                      pq_fault *fault);
 void pq_page_free(pq_page *p);
 /* Rows that begin in a page of a repeated column, *whole: its first entry begins one. For v1 it unpacks the page to see. */
 int pq_page_count(const pq_file *f, const pq_node *node, int codec, const pq_header *h, uint32_t *n_rows, int *whole, pq_fault *fault);
-/* Zeroed memory of the page's own, counted against PQ_PAGE_BUDGET; NULL with a fault. */
+/* Memory of the page's own, not zeroed, counted against PQ_PAGE_BUDGET; NULL with a fault. */
 void *pq_page_alloc(pq_page *p, uint64_t n, size_t size, pq_fault *fault);
-void pq_page_give_back(pq_page *p, void *last); /* what was taken last */
+void pq_page_give_back(pq_page *p); /* what was taken last */
 
 /* values.c: p->n_values values of this encoding into the page. */
 int pq_values_read(pq_page *p, const pq_node *node, int encoding, const uint8_t *in, size_t len, int64_t n_dictionary, pq_fault *fault);

@@ -6,7 +6,7 @@
 
 typedef struct builder {
     const pq_schema *s;
-    pq_cursor *cursors; /* of the column's leaves */
+    pq_cursor *cursors; /* of the column's leaves, first_leaf the first */
     uint32_t first_leaf;
     pq_text text;
     pq_fault *fault;
@@ -143,71 +143,108 @@ static int emit(builder *b, uint32_t i)
     return pq_text_add(&b->text, "null", 4);
 }
 
-static int read_nested(builder *b, const pq_file *f, uint32_t group, int64_t row, uint32_t node, pq_fault *fault)
+static int read_nested(const pq_file *f, pq_reader *r, uint32_t group, int64_t row, uint32_t node, co_arena *a, co_field *out, pq_fault *fault)
 {
-    const pq_node *n = &b->s->nodes[node];
+    const pq_node *n = &f->schema.nodes[node];
+    builder b = { .s = &f->schema, .cursors = r->cursors + n->leaf, .first_leaf = n->leaf, .fault = fault,
+                  .text = { .host = f->host, .arena = a, .fault = fault } };
     size_t memory = 0;
     uint32_t opened = 0;
     int rc = CO_OK, more;
     for (; opened < n->n_leaves && !rc; opened++) {
-        pq_cursor *c = &b->cursors[opened];
-        pq_schema_path(b->s, b->s->leaf_node[n->leaf + opened], fault->column, sizeof fault->column);
+        pq_cursor *c = &b.cursors[opened];
+        pq_schema_path(b.s, b.s->leaf_node[n->leaf + opened], fault->column, sizeof fault->column);
         rc = pq_cursor_open(c, f, group, n->leaf + opened, row, fault);
         if (rc) continue;
         memory += c->page->memory + (c->dictionary ? c->dictionary->memory : 0);
         if (memory > 2 * PQ_PAGE_BUDGET)
             rc = pq_fail(fault, CO_E_FORMAT, "the pages of one value take more than %zu MiB; write the file with smaller pages", 2 * PQ_PAGE_BUDGET >> 20);
     }
-    pq_schema_path(b->s, node, fault->column, sizeof fault->column);
-    if (!rc) rc = emit(b, node);
+    if (!rc) {
+        fault->column[0] = 0;
+        rc = emit(&b, node);
+    }
     for (uint32_t k = 0; k < n->n_leaves && !rc; k++) {
-        rc = pq_cursor_peek(&b->cursors[k], &more, fault);
-        if (!rc && more) rc = damaged(b, n, "the row has more values in one of its columns than in another");
+        rc = pq_cursor_peek(&b.cursors[k], &more, fault);
+        if (!rc && more) rc = damaged(&b, n, "the row has more values in one of its columns than in another");
     }
-    if (rc && fault->page_at < 0 && b->cursors[0].page) fault->page_at = b->cursors[0].pages->slot[b->cursors[0].slot].at;
-    while (opened) pq_cursor_close(&b->cursors[--opened]);
-    return rc;
-}
-
-static int read_flat(builder *b, const pq_file *f, uint32_t group, int64_t row, uint32_t node, co_field *out, pq_fault *fault)
-{
-    const pq_node *n = &b->s->nodes[node];
-    pq_cursor *c = b->cursors;
-    char scalar[PQ_SCALAR_MAX];
-    pq_value v;
-    pq_form form = PQ_FORM_TEXT;
-    int rc = pq_cursor_open(c, f, group, n->leaf, row, fault);
-    if (!rc && pq_cursor_def(c) < n->max_def) {
-        out->type = CO_FIELD_JSON;
-        rc = pq_text_add(&b->text, "null", 4);
-    } else if (!rc) {
-        pq_cursor_take(c, &v);
-        if (pq_is_bytes(n)) rc = add_bytes(b, n, v, 0);
-        else if (!(rc = pq_scalar(n, v, scalar, &form, fault))) rc = pq_text_add(&b->text, scalar, strlen(scalar));
-        out->type = form == PQ_FORM_TEXT ? CO_FIELD_STR : CO_FIELD_JSON;
-    }
-    if (rc) pq_schema_path(b->s, node, fault->column, sizeof fault->column);
-    if (rc && fault->page_at < 0 && c->page) fault->page_at = c->pages->slot[c->slot].at;
-    pq_cursor_close(c);
-    return rc;
-}
-
-int pq_record_field(const pq_file *f, uint32_t group, int64_t row, uint32_t column, pq_cursor *cursors, co_arena *a, co_field *out, pq_fault *fault)
-{
-    const uint32_t node = f->schema.column[column];
-    const pq_node *n = &f->schema.nodes[node];
-    builder b = { .s = &f->schema, .cursors = cursors, .first_leaf = n->leaf, .fault = fault,
-                  .text = { .host = f->host, .arena = a, .fault = fault } };
-    int rc;
-    memset(out, 0, sizeof *out);
-    out->name = n->name;
-    if (n->type != PQ_GROUP && !n->max_rep) {
-        rc = read_flat(&b, f, group, row, node, out, fault);
-    } else {
-        out->type = CO_FIELD_JSON;
-        rc = read_nested(&b, f, group, row, node, fault);
-    }
+    if (rc && fault->page_at < 0 && b.cursors[0].page) fault->page_at = b.cursors[0].pages->slot[b.cursors[0].slot].at;
+    while (opened) pq_cursor_close(&b.cursors[--opened]);
+    out->type = CO_FIELD_JSON;
     out->data = b.text.at;
     out->len = b.text.n;
     return rc;
+}
+
+static size_t memory_of(const pq_cursor *c)
+{
+    return (c->page ? c->page->memory : 0) + (c->dictionary ? c->dictionary->memory : 0);
+}
+
+/* The common case, text, without a detour: copied as it is. 0: it is not UTF-8 throughout. */
+static int copy_text(const co_host *h, co_arena *a, pq_value v, co_field *out, pq_fault *fault)
+{
+    char *text = h->arena_push(a, (size_t)v.len + 1, 1);
+    if (!text) {
+        pq_fail(fault, CO_E_NOMEM, "no memory for a value of %u bytes", v.len);
+        return 0;
+    }
+    if (v.len) memcpy(text, v.at, v.len);
+    text[v.len] = 0;
+    out->type = CO_FIELD_STR;
+    out->data = text;
+    out->len = v.len;
+    return pq_utf8_valid((const uint8_t *)text, v.len) == v.len; /* of the copy: that is at hand */
+}
+
+static int other_value(const pq_file *f, const pq_node *n, int missing, pq_value v, co_arena *a, co_field *out, pq_fault *fault)
+{
+    builder b = { .s = &f->schema, .fault = fault, .text = { .host = f->host, .arena = a, .fault = fault } };
+    char scalar[PQ_SCALAR_MAX];
+    pq_form form = PQ_FORM_TEXT;
+    int rc;
+    if (missing) {
+        form = PQ_FORM_JSON;
+        rc = pq_text_add(&b.text, "null", 4);
+    } else if (pq_is_bytes(n)) {
+        rc = add_bytes(&b, n, v, 0);
+    } else {
+        rc = pq_scalar(n, v, scalar, &form, fault);
+        if (!rc) rc = pq_text_add(&b.text, scalar, strlen(scalar));
+    }
+    out->type = form == PQ_FORM_TEXT ? CO_FIELD_STR : CO_FIELD_JSON;
+    out->data = b.text.at;
+    out->len = b.text.n;
+    return rc;
+}
+
+static int read_flat(const pq_file *f, pq_reader *r, uint32_t group, int64_t row, const pq_node *n, co_arena *a, co_field *out, pq_fault *fault)
+{
+    pq_cursor *c = &r->cursors[n->leaf];
+    const size_t before = memory_of(c);
+    int rc = pq_cursor_seek(c, f, group, n->leaf, row, fault);
+    if (!rc) {
+        const int missing = pq_cursor_def(c) < n->max_def;
+        pq_value v;
+        pq_cursor_take(c, &v);
+        if (missing || !pq_is_bytes(n) || !copy_text(f->host, a, v, out, fault))
+            rc = fault->code ? fault->code : other_value(f, n, missing, v, a, out, fault);
+    }
+    if (rc && fault->page_at < 0 && c->page) fault->page_at = c->pages->slot[c->slot].at;
+    r->held += memory_of(c) - before;
+    if (rc || r->held > PQ_HOLD_BUDGET) {
+        r->held -= memory_of(c);
+        pq_cursor_close(c);
+    }
+    return rc;
+}
+
+int pq_record_field(const pq_file *f, pq_reader *r, uint32_t group, int64_t row, uint32_t column, co_arena *a, co_field *out, pq_fault *fault)
+{
+    const uint32_t node = f->schema.column[column];
+    const pq_node *n = &f->schema.nodes[node];
+    memset(out, 0, sizeof *out);
+    out->name = n->name;
+    if (n->type == PQ_GROUP || n->max_rep) return read_nested(f, r, group, row, node, a, out, fault);
+    return read_flat(f, r, group, row, n, a, out, fault);
 }

@@ -4,6 +4,11 @@
 #define DATASETS_PARQUET_RECORD_H
 #include "cursor.h"
 
-/* Column `column` of a row of the group. cursors: one for each leaf of the widest column. */
-int pq_record_field(const pq_file *f, uint32_t group, int64_t row, uint32_t column, pq_cursor *cursors, co_arena *a, co_field *out, pq_fault *fault);
+typedef struct pq_reader { /* one handle's */
+    pq_cursor *cursors; /* one for each leaf, zeroed; those of columns without repetition stay open between reads */
+    size_t held;        /* bytes of the pages they are on */
+} pq_reader;
+
+/* Column `column` of a row of the group. */
+int pq_record_field(const pq_file *f, pq_reader *r, uint32_t group, int64_t row, uint32_t column, co_arena *a, co_field *out, pq_fault *fault);
 #endif

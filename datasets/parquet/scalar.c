@@ -5,11 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-int pq_is_bytes(const pq_node *n)
-{
-    return (n->type == PQ_BYTE_ARRAY || n->type == PQ_FIXED) && (n->means == PQ_RAW || n->means == PQ_TEXT);
-}
-
 static int64_t integer(const pq_node *n, pq_value v)
 {
     int32_t a;

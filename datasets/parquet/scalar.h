@@ -9,7 +9,10 @@
 typedef enum pq_form { PQ_FORM_JSON = 0, PQ_FORM_TEXT } pq_form; /* JSON: its own; TEXT: a string */
 
 /* Whether the values are bytes or text, which this file does not write. */
-int pq_is_bytes(const pq_node *n);
+static inline int pq_is_bytes(const pq_node *n)
+{
+    return (n->type == PQ_BYTE_ARRAY || n->type == PQ_FIXED) && (n->means == PQ_RAW || n->means == PQ_TEXT);
+}
 /* The text, NUL behind it. */
 int pq_scalar(const pq_node *n, pq_value v, char out[PQ_SCALAR_MAX], pq_form *form, pq_fault *fault);
 #endif

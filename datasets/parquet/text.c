@@ -2,6 +2,9 @@
 
 #include <stdio.h>
 #include <string.h>
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
 
 static int reserve(pq_text *t, size_t more)
 {
@@ -64,20 +67,52 @@ int pq_text_escaped(pq_text *t, const uint8_t *p, size_t n)
     return rc;
 }
 
+/* Behind those bytes from i on that are surely well formed: ASCII, and characters of three bytes as in Chinese, sixteen bytes at a time. Where
+ * it stops is a character's first byte, and nothing is said about that. */
+static size_t skip_common(const uint8_t *p, size_t i, size_t n)
+{
+#ifdef __SSE2__
+    const __m128i bits = _mm_setr_epi8(-16, -64, -64, -16, -64, -64, -16, -64, -64, -16, -64, -64, -16, -64, -64, 0);
+    const __m128i three = _mm_setr_epi8(-32, -128, -128, -32, -128, -128, -32, -128, -128, -32, -128, -128, -32, -128, -128, 0);
+    const __m128i e0 = _mm_set1_epi8((char)0xE0), ed = _mm_set1_epi8((char)0xED); /* whose second byte matters */
+    while (n - i >= 16) {
+        const __m128i *q = (const __m128i *)(const void *)(p + i), v = _mm_loadu_si128(q);
+        const unsigned high = (unsigned)_mm_movemask_epi8(v);
+        if (!high) {
+            for (i += 16; n - i >= 64; i += 64) {
+                q = (const __m128i *)(const void *)(p + i);
+                if (_mm_movemask_epi8(_mm_or_si128(_mm_or_si128(_mm_loadu_si128(q), _mm_loadu_si128(q + 1)),
+                                                   _mm_or_si128(_mm_loadu_si128(q + 2), _mm_loadu_si128(q + 3)))))
+                    break;
+            }
+        } else if (!(high & 1)) {
+            i += (size_t)__builtin_ctz(high);
+        } else {
+            const __m128i odd = _mm_or_si128(_mm_cmpeq_epi8(v, e0), _mm_cmpeq_epi8(v, ed));
+            if (_mm_movemask_epi8(_mm_cmpeq_epi8(_mm_and_si128(v, bits), three)) != 0xFFFF || (_mm_movemask_epi8(odd) & 0x1249)) break;
+            i += 15;
+        }
+    }
+    if (n >= 16 && n - i < 16) { /* the rest, with bytes before it that have been seen */
+        const unsigned high = (unsigned)_mm_movemask_epi8(_mm_loadu_si128((const __m128i *)(const void *)(p + n - 16))) >> (16 - (n - i));
+        i = high ? i + (size_t)__builtin_ctz(high) : n;
+    }
+#else
+    for (; n - i >= 8; i += 8) {
+        uint64_t w;
+        memcpy(&w, p + i, 8);
+        if (w & 0x8080808080808080u) break;
+    }
+#endif
+    return i;
+}
+
 size_t pq_utf8_valid(const uint8_t *p, size_t n)
 {
-    size_t i = 0;
+    size_t i = skip_common(p, 0, n);
     while (i < n) {
         const uint8_t b = p[i];
         uint32_t c, more, least;
-        if (n - i >= 32) { /* four words of ASCII at once */
-            uint64_t w[4];
-            memcpy(w, p + i, 32);
-            if (!((w[0] | w[1] | w[2] | w[3]) & 0x8080808080808080u)) {
-                i += 32;
-                continue;
-            }
-        }
         if (b < 0x80) {
             i++;
             continue;
@@ -93,6 +128,7 @@ size_t pq_utf8_valid(const uint8_t *p, size_t n)
         }
         if (c < least || c > 0x10FFFF || (c >= 0xD800 && c < 0xE000)) return i;
         i += 1 + more;
+        i = skip_common(p, i, n);
     }
     return n;
 }

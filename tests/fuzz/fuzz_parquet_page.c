@@ -61,7 +61,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         return 0;
     }
     if (h.type == PQ_INDEX_PAGE) return 0;
-    p = pq_page_read(&file, &node, codec, &h, n_dictionary, &fault);
+    p = pq_page_read(&file, &node, codec, &h, n_dictionary, NULL, &fault);
     if (!p) HOLDS(fault.code == CO_E_FORMAT && fault.what[0]);
     else check_page(p, &node, n_dictionary);
     pq_page_free(p);
