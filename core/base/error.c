@@ -5,6 +5,7 @@
 #define CAP 2048
 static _Thread_local char message[CAP];
 static _Thread_local char where[160];
+static _Thread_local unsigned long messages, marked; /* set so far; when PLUGIN began */
 
 int error_setv(int code, const char *file, int line, const char *fmt, va_list ap)
 {
@@ -12,6 +13,7 @@ int error_setv(int code, const char *file, int line, const char *fmt, va_list ap
     const char *base = strrchr(file, '/');
     vsnprintf(text, sizeof text, fmt, ap);
     memcpy(message, text, sizeof text);
+    messages++;
     snprintf(where, sizeof where, "%s:%d", base ? base + 1 : file, line);
     return code;
 }
@@ -44,6 +46,16 @@ const char *error_where(void) { return where; }
 void error_take(char *buf, size_t cap)
 {
     if (cap) snprintf(buf, cap, "%s", message);
+}
+
+void error_mark(void) { marked = messages; }
+
+int error_of_plugin(int code, const char *what)
+{
+    if (code == CO_OK) return CO_OK;
+    if (code > 0 || code < CO_E_STATE) return FAIL(CO_E_ABI, "%s returned %d, which is no status: the plugin is broken", what, code);
+    if (messages == marked || !message[0]) return FAIL(code, "%s failed with code %d and gave no reason", what, code);
+    return code;
 }
 
 int error_exit_code(int code)

@@ -14,6 +14,11 @@ const char *error_where(void);   /* "file:line" of the source that set it, for -
 /* Copies this thread's message so that another thread can raise it again. */
 void error_take(char *buf, size_t cap);
 int error_exit_code(int code); /* co_status -> the exit code of interface.md */
+/* What a plugin's function returned, made a status with a message: codes that do not exist become CO_E_ABI, and an error that
+ * came without a word gets one. `what`: "the model's info()". Use through PLUGIN, which marks where this call's messages begin: an earlier one says nothing about it, and stays. */
+int error_of_plugin(int code, const char *what);
+void error_mark(void);
+#define PLUGIN(what, call) (error_mark(), error_of_plugin((call), (what)))
 
 #define FAIL(code, ...) error_set((code), __FILE__, __LINE__, __VA_ARGS__)
 #endif

@@ -7,6 +7,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define MOST_RECORDS ((int64_t)1 << 48) /* more than any dataset has */
+enum { MOST_FIELDS = 100000 };
+#define MOST_BYTES ((size_t)1 << 31)
+
 typedef struct part {
     const co_dataset_vt *vt;
     void *self;
@@ -116,7 +120,11 @@ int files_open(const files_opener *o, char *const *paths, size_t n, int64_t max_
         p->path = mem_strdup(paths[i]);
         rc = p->path ? o->open(o->ctx, p->path, room(f, before), &p->vt, &p->self) : CO_E_NOMEM;
         f->n = i + 1;
-        if (!rc) rc = p->vt->count(p->self, &p->n);
+        if (rc) p->self = NULL; /* whatever it left there */
+        if (!rc) rc = PLUGIN("the dataset's count()", p->vt->count(p->self, &p->n));
+        if (!rc && (p->n < 0 || p->n > MOST_RECORDS - before))
+            rc = FAIL(CO_E_ABI, "%s: the dataset's count() says %lld records: the plugin is broken", p->path, (long long)p->n);
+        if (rc) break;
         before += p->n;
     }
     if (rc) {
@@ -141,8 +149,9 @@ static int files_clone(void *self, void **other)
         *q = (part){ .vt = p->vt, .first = p->first, .n = p->n, .path = mem_strdup(p->path) };
         c->n = i + 1;
         if (!q->path) rc = CO_E_NOMEM;
-        else if (CO_HAS(co_dataset_vt, p->vt, clone)) rc = p->vt->clone(p->self, &q->self);
+        else if (CO_HAS(co_dataset_vt, p->vt, clone)) rc = PLUGIN("the dataset's clone()", p->vt->clone(p->self, &q->self));
         else rc = f->opener.open(f->opener.ctx, q->path, room(f, q->first), &q->vt, &q->self);
+        if (rc) q->self = NULL;
     }
     if (rc) {
         files_close(c);
@@ -170,13 +179,28 @@ static int files_count(void *self, int64_t *n)
     return CO_OK;
 }
 
+/* A record is used only if every field is there. */
+static int check_fields(const part *p, int64_t row, const co_field *f, uint32_t n)
+{
+    int wrong = (n && !f) || n > MOST_FIELDS;
+    for (uint32_t i = 0; i < n && !wrong; i++)
+        wrong = !f[i].name || !f[i].data || f[i].len > MOST_BYTES || f[i].data[f[i].len] || f[i].type > CO_FIELD_JSON;
+    return wrong ? FAIL(CO_E_ABI, "%s: row %lld: the dataset's read() gives %u fields, not all of them whole: the plugin is broken", p->path,
+                        (long long)row + 1, n) : CO_OK;
+}
+
 static int files_read(void *self, int64_t index, co_arena *a, co_field **fields, uint32_t *n)
 {
     const files *f = self;
     const part *p;
     if (!f->n) return CO_END;
     p = part_of(f, index);
-    return p->vt->read(p->self, index - p->first, a, fields, n);
+    *fields = NULL;
+    *n = 0;
+    error_mark();
+    const int rc = p->vt->read(p->self, index - p->first, a, fields, n);
+    if (rc == CO_END) return rc;
+    return rc ? error_of_plugin(rc, "the dataset's read()") : check_fields(p, index - p->first, *fields, *n);
 }
 
 void files_locate(void *self, int64_t index, const char **file, int64_t *row)

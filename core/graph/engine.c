@@ -16,12 +16,26 @@ typedef struct sink {
 static void on_metric(void *ctx, const char *name, co_val v)
 {
     sink *s = ctx;
+    if (!name || !name[0]) {
+        (void)graph_fail(s->g, "a loss names a metric without a name");
+        return;
+    }
     if (s->n == ENGINE_MAX_METRICS) {
         (void)graph_fail(s->g, "a loss names more than %d metrics", ENGINE_MAX_METRICS);
         return;
     }
     s->e->metric_name[s->n] = name;
     s->metric[s->n++] = v;
+}
+
+/* Only what exists and is one number has its place among the results. */
+static int check_scalar(co_graph *g, co_val v, const char *what)
+{
+    if (g->failed) return g->failed;
+    if (v == 0 || v >= g->n_values) return graph_fail(g, "%s is value %u, which does not exist", what, v);
+    const co_tensor *t = &g->values[v].shape;
+    if (t->ndim == 1 && t->ne[0] == 1 && g->values[v].rows == CO_ROWS_FIXED && t->dtype != CO_I32) return CO_OK;
+    return graph_fail(g, "%s is no scalar", what);
 }
 
 static int record_loss(engine *e, co_graph *g, co_val hidden, co_val *loss)
@@ -31,7 +45,9 @@ static int record_loss(engine *e, co_graph *g, co_val hidden, co_val *loss)
     co_loss_in in = {.struct_size = sizeof in, .hidden = hidden, .field = graph_batch, .g = g};
     if (!g->failed) in.lm_head = op->param(g, "lm_head");
     *loss = e->a.loss->build(e->a.loss_self, op, &in, &s, on_metric);
-    int r = graph_pin(g, loss, CO_REGION_OUT, 0);
+    int r = check_scalar(g, *loss, "what the loss's build() returned");
+    for (uint32_t i = 0; i < s.n && r == CO_OK; i++) r = check_scalar(g, s.metric[i], s.e->metric_name[i]);
+    if (r == CO_OK) r = graph_pin(g, loss, CO_REGION_OUT, 0);
     for (uint32_t i = 0; i < s.n && r == CO_OK; i++)
         r = graph_pin(g, &s.metric[i], CO_REGION_OUT, (size_t)OUT_SLOT * (i + 1));
     e->n_metrics = s.n;
@@ -69,7 +85,9 @@ static gscope scope_of(engine *e, engine_mode mode, co_unit unit, uint32_t insta
     static const char *const label[] = {"embed", "block", "final"};
     gscope s = {.label = label[unit], .decls = t->decls[unit], .slots = t->slots + t->unit_first[instance],
                 .n_params = t->n_decls[unit], .first_slot = t->unit_first[instance], .dtype = t->dtype,
-                .training = mode == MODE_TRAIN, .dropout = e->a.dropout};
+                .training = mode == MODE_TRAIN, .dropout = e->a.dropout, .n_vocab = e->n_vocab,
+                .max_positions = mode == MODE_CACHED ? e->a.slot_len : e->a.max_tokens};
+    if (s.max_positions > t->info.max_seq) s.max_positions = t->info.max_seq; /* longer samples are refused or cut */
     if (mode == MODE_CACHED) {
         s.max_tokens = e->a.pass_tokens;
         s.max_seqs = e->a.slots;
@@ -101,6 +119,9 @@ static int record_unit(engine *e, engine_mode mode, co_unit unit, uint32_t block
     co_val loss = 0;
     int r = g->failed;
     if (r == CO_OK && y == 0) r = graph_fail(g, "build() returned no value");
+    if (r == CO_OK && y >= g->n_values) r = graph_fail(g, "build() returned value %u, which does not exist", y);
+    if (r == CO_OK && (g->values[y].shape.ndim != 2 || g->values[y].rows == CO_ROWS_FIXED || g->values[y].shape.dtype != scope.dtype))
+        r = graph_fail(g, "build() returned something else than hidden states");
     if (r == CO_OK && !last && g->values[y].shape.ne[1] != e->d_model) /* the last unit's width is lm_head's, checked there */
         r = graph_fail(g, "build() returned %lld columns, d_model is %lld", (long long)g->values[y].shape.ne[1],
                        (long long)e->d_model);
@@ -126,7 +147,8 @@ static int check_support(engine *e, const co_plan *p)
     char why[256] = "";
     for (uint32_t i = 0; i < p->n_steps; i++) {
         int r = e->a.backend->supports(e->a.backend_self, p, i, why, sizeof why);
-        if (r) return FAIL(CO_E_UNSUPPORTED, "the backend cannot run %s of %s: %s", op_name(p->steps[i].op), p->label, why);
+        why[sizeof why - 1] = 0;
+        if (r) return FAIL(CO_E_UNSUPPORTED, "the backend cannot run %s of %s: %s", op_name(p->steps[i].op), p->label, why[0] ? why : "it gives no reason");
     }
     return CO_OK;
 }
@@ -151,9 +173,10 @@ static int record_mode(engine *e, engine_mode mode)
         for (int i = 0; i < 2; i++) {
             size_t scratch = 0;
             r = check_support(e, plans[i]);
-            if (r == CO_OK && plans[i]->n_steps) r = e->a.backend->workspace(e->a.backend_self, plans[i], &scratch);
+            if (r == CO_OK && plans[i]->n_steps) r = PLUGIN("the backend's workspace()", e->a.backend->workspace(e->a.backend_self, plans[i], &scratch));
             if (r) return r;
             /* A plan's scratch follows its own work: the classifier's large one costs nothing beside a block's work. */
+            if (scratch > SIZE_MAX / 8) return FAIL(CO_E_ABI, "the backend's workspace() asks for %zu bytes: the plugin is broken", scratch);
             const size_t both = plans[i]->region_bytes[CO_REGION_WORK] + scratch;
             if (both > e->memory.work) e->memory.work = both;
         }
@@ -214,9 +237,28 @@ static int schedule(engine *e, engine_mode mode)
     return CO_OK;
 }
 
+/* What buffers are sized by, and ids are checked against, must be what the parameters say. */
+static int check_model(const param_table *t)
+{
+    const co_model_info *i = &t->info;
+    const uint32_t head = param_find_local(t, CO_UNIT_FINAL, "lm_head");
+    if (i->d_model < 1 || i->d_model > 1u << 24 || i->n_vocab < 1 || i->n_vocab > INT32_MAX || i->max_seq < 1)
+        return FAIL(CO_E_ABI, "the model's info() says width %u, %u token ids, %u positions: the plugin is broken", i->d_model, i->n_vocab, i->max_seq);
+    if (i->n_block_kinds > i->n_layers) return FAIL(CO_E_ABI, "the model's info() says %u kinds of block in %u layers: the plugin is broken", i->n_block_kinds, i->n_layers);
+    if (head == CO_NONE) return FAIL(CO_E_ABI, "the model declares no \"lm_head\" in its final unit: the plugin is broken");
+    const co_param *d = &t->decls[CO_UNIT_FINAL][head];
+    if (d->ndim != 2 || d->ne[0] != i->n_vocab)
+        return FAIL(CO_E_ABI, "the model's info() says %u token ids, its lm_head has %lld rows: the plugin is broken", i->n_vocab, (long long)d->ne[0]);
+    return CO_OK;
+}
+
 int engine_open(const engine_args *a, engine **out)
 {
     *out = NULL;
+    const int fits = check_model(a->params);
+    if (fits) return fits;
+    if (a->loss && (a->loss->wants & (CO_LOSS_WANTS_VALUE | CO_LOSS_WANTS_REWARD)))
+        return FAIL(CO_E_UNSUPPORTED, "the loss wants a value or reward head, which this stage does not have");
     engine *e = mem_alloc(sizeof *e, 16);
     if (!e) return CO_E_NOMEM;
     int r = CO_OK;

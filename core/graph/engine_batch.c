@@ -30,18 +30,18 @@ int engine_open_lanes(engine *e)
     const size_t bytes = engine_lane_bytes(e);
     int r = CO_OK;
     if (!e->async || bytes == 0) return CO_OK;
-    r = be->stream_new(e->a.backend_self, &e->copies);
+    r = PLUGIN("the backend's stream_new()", be->stream_new(e->a.backend_self, &e->copies));
     for (int i = 0; i < 2 && r == CO_OK; i++) {
         engine_lane *l = &e->lanes[i];
         void *p = NULL;
-        r = be->alloc(e->a.backend_self, CO_MEM_PINNED, bytes, &p);
+        r = PLUGIN("the backend's alloc()", be->alloc(e->a.backend_self, CO_MEM_PINNED, bytes, &p));
         l->staging = p;
         p = NULL;
-        if (r == CO_OK) r = be->alloc(e->a.backend_self, CO_MEM_DEVICE, bytes, &p);
+        if (r == CO_OK) r = PLUGIN("the backend's alloc()", be->alloc(e->a.backend_self, CO_MEM_DEVICE, bytes, &p));
         l->incoming = p;
         if (r == CO_OK) e->allocated += bytes;
-        if (r == CO_OK) r = be->event_new(e->a.backend_self, &l->copied);
-        if (r == CO_OK) r = be->event_new(e->a.backend_self, &l->consumed);
+        if (r == CO_OK) r = PLUGIN("the backend's event_new()", be->event_new(e->a.backend_self, &l->copied));
+        if (r == CO_OK) r = PLUGIN("the backend's event_new()", be->event_new(e->a.backend_self, &l->consumed));
     }
     return r;
 }
@@ -94,14 +94,14 @@ static int send(engine *e, const engine_layout *l, const void *const *columns, c
     const co_backend_vt *be = e->a.backend;
     void *self = e->a.backend_self;
     engine_lane *lane = &e->lanes[e->uploads++ & 1];
-    int r = be->event_sync(self, lane->copied);
+    int r = PLUGIN("the backend's event_sync()", be->event_sync(self, lane->copied));
     if (r) return r;
     fill_staging(e, l, columns, live, lane->staging);
-    r = be->event_wait(self, lane->consumed, e->copies);
-    if (r == CO_OK) r = be->copy(self, lane->incoming, lane->staging, l->bytes, e->copies);
-    if (r == CO_OK) r = be->event_record(self, lane->copied, e->copies);
-    if (r == CO_OK) r = be->event_wait(self, lane->copied, NULL);
-    if (r == CO_OK) r = be->copy(self, e->batch, lane->incoming, l->bytes, NULL);
+    r = PLUGIN("the backend's event_wait()", be->event_wait(self, lane->consumed, e->copies));
+    if (r == CO_OK) r = PLUGIN("the backend's copy()", be->copy(self, lane->incoming, lane->staging, l->bytes, e->copies));
+    if (r == CO_OK) r = PLUGIN("the backend's event_record()", be->event_record(self, lane->copied, e->copies));
+    if (r == CO_OK) r = PLUGIN("the backend's event_wait()", be->event_wait(self, lane->copied, NULL));
+    if (r == CO_OK) r = PLUGIN("the backend's copy()", be->copy(self, e->batch, lane->incoming, l->bytes, NULL));
     return r == CO_OK ? be->event_record(self, lane->consumed, NULL) : r;
 }
 
@@ -112,7 +112,7 @@ int engine_upload(engine *e, engine_mode mode, const void *const *columns, co_li
     if (e->async) return send(e, l, columns, live);
     for (uint32_t i = 0; i < l->n_columns && r == CO_OK; i++) {
         const size_t n = rows_of(&l->columns[i], live);
-        if (n) r = e->a.backend->copy(e->a.backend_self, e->batch + l->columns[i].offset, columns[i], n * 4, NULL);
+        if (n) r = PLUGIN("the backend's copy()", e->a.backend->copy(e->a.backend_self, e->batch + l->columns[i].offset, columns[i], n * 4, NULL));
     }
     return r;
 }

@@ -18,15 +18,22 @@ int engine_open_strategy(engine *e, int plan_only)
         .n_units = t->n_units, .n_params = t->n_params, .n_schedules = n, .params = t->slots, .schedules = list,
         .plan_only = plan_only, .rule = e->has_mode[MODE_TRAIN] ? &e->rule : NULL, .state = plan_only ? NULL : e->state,
     };
-    int r = e->a.strategy->open(&a, &e->strategy);
+    int32_t rank = -1, world = -1, local = -1, local_world = -1;
+    int r = PLUGIN("the comm's info()", e->a.comm->info(e->a.comm_self, &rank, &world, &local, &local_world));
+    if (r == CO_OK && (world < 1 || rank < 0 || rank >= world || local < 0 || local >= local_world || local_world > world))
+        r = FAIL(CO_E_ABI, "the comm's info() says rank %d of %d, %d of %d on this machine: the plugin is broken", rank, world, local, local_world);
+    if (r == CO_OK) r = PLUGIN("the strategy's open()", e->a.strategy->open(&a, &e->strategy));
     if (r) {
         e->strategy = NULL;
         return r;
     }
     e->strategy_live = !plan_only;
     co_strategy_bytes b = {.struct_size = sizeof b};
-    r = e->a.strategy->bytes(e->strategy, &b);
+    r = PLUGIN("the strategy's bytes()", e->a.strategy->bytes(e->strategy, &b));
     if (r) return r;
+    const size_t list_of[] = {b.params, b.grads, b.master, b.optimizer, b.other};
+    for (size_t i = 0; i < sizeof list_of / sizeof *list_of; i++)
+        if (list_of[i] > SIZE_MAX / 16) return FAIL(CO_E_ABI, "the strategy's bytes() says %zu: the plugin is broken", list_of[i]);
     e->memory.params = b.params;
     e->memory.grads = b.grads;
     e->memory.master = b.master;
@@ -99,7 +106,8 @@ static int take(engine *e, size_t bytes, char **out)
 {
     if (bytes == 0) return CO_OK;
     void *p = NULL;
-    int r = e->a.backend->alloc(e->a.backend_self, CO_MEM_DEVICE, bytes, &p);
+    int r = PLUGIN("the backend's alloc()", e->a.backend->alloc(e->a.backend_self, CO_MEM_DEVICE, bytes, &p));
+    if (r == CO_OK && (!p || (uintptr_t)p % CO_PARAM_ALIGN)) r = FAIL(CO_E_ABI, "the backend's alloc() gives %p: the plugin is broken", p);
     if (r) return r;
     *out = p;
     e->allocated += bytes;
@@ -109,7 +117,8 @@ static int take(engine *e, size_t bytes, char **out)
 static int take_pinned(engine *e, size_t bytes, char **out)
 {
     void *p = NULL;
-    int r = bytes ? e->a.backend->alloc(e->a.backend_self, CO_MEM_PINNED, bytes, &p) : CO_OK;
+    int r = bytes ? PLUGIN("the backend's alloc()", e->a.backend->alloc(e->a.backend_self, CO_MEM_PINNED, bytes, &p)) : CO_OK;
+    if (r == CO_OK && bytes && !p) r = FAIL(CO_E_ABI, "the backend's alloc() gives nothing: the plugin is broken");
     *out = p;
     return r;
 }
@@ -122,8 +131,8 @@ static int prepare_results(engine *e)
     e->state = (co_step_state *)(void *)(e->out + e->state_at);
     e->sums = (double *)(void *)(e->out + e->sums_at);
     e->rule.loss = e->sums;
-    int r = be->copy(e->a.backend_self, e->state, &start, sizeof start, NULL);
-    for (int i = 0; i < 2 && r == CO_OK; i++) r = be->event_new(e->a.backend_self, &e->done[i]);
+    int r = PLUGIN("the backend's copy()", be->copy(e->a.backend_self, e->state, &start, sizeof start, NULL));
+    for (int i = 0; i < 2 && r == CO_OK; i++) r = PLUGIN("the backend's event_new()", be->event_new(e->a.backend_self, &e->done[i]));
     if (r == CO_OK && e->async) r = take_pinned(e, 2 * engine_results_bytes(e), &e->results);
     if (!e->async) e->results = e->out + e->results_at;
     return r;
@@ -140,6 +149,12 @@ static int prepare_generation(engine *e)
     int r = take_pinned(e, bytes, &p);
     e->logits = (float *)(void *)p;
     return r;
+}
+
+static int prepare(engine *e, const co_plan *p, void **out)
+{
+    const int r = PLUGIN("the backend's prepare()", e->a.backend->prepare(e->a.backend_self, p, out));
+    return r || *out ? r : FAIL(CO_E_ABI, "the backend's prepare() gives nothing for %s: the plugin is broken", p->label);
 }
 
 int engine_allocate(engine *e)
@@ -162,9 +177,8 @@ int engine_allocate(engine *e)
     for (int mode = 0; mode < MODE_COUNT; mode++)
         for (uint32_t k = 0; k < e->n_kinds && r == CO_OK && e->units[mode]; k++) {
             engine_unit *u = &e->units[mode][k];
-            if (u->plans.forward.n_steps) r = e->a.backend->prepare(e->a.backend_self, &u->plans.forward, &u->forward);
-            if (r == CO_OK && u->plans.backward.n_steps)
-                r = e->a.backend->prepare(e->a.backend_self, &u->plans.backward, &u->backward);
+            if (u->plans.forward.n_steps) r = prepare(e, &u->plans.forward, &u->forward);
+            if (r == CO_OK && u->plans.backward.n_steps) r = prepare(e, &u->plans.backward, &u->backward);
         }
     return r;
 }

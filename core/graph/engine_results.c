@@ -12,8 +12,8 @@ int engine_sum_results(engine *e, int first)
     const co_backend_vt *be = e->a.backend;
     double *const wide = (double *)(void *)(e->out + e->wide_at);
     if (e->replaying) return CO_OK;
-    int r = be->flat_cast(e->a.backend_self, first ? e->sums : wide, CO_F64, e->out, CO_F32, e->n_sums, NULL);
-    return r == CO_OK && !first ? be->flat_axpy(e->a.backend_self, e->sums, wide, CO_F64, 1, e->n_sums, NULL) : r;
+    int r = PLUGIN("the backend's flat_cast()", be->flat_cast(e->a.backend_self, first ? e->sums : wide, CO_F64, e->out, CO_F32, e->n_sums, NULL));
+    return r == CO_OK && !first ? PLUGIN("the backend's flat_axpy()", be->flat_axpy(e->a.backend_self, e->sums, wide, CO_F64, 1, e->n_sums, NULL)) : r;
 }
 
 static char *results_of(const engine *e, int64_t step) { return e->results + (size_t)(step & 1) * engine_results_bytes(e); }
@@ -21,8 +21,8 @@ static char *results_of(const engine *e, int64_t step) { return e->results + (si
 int engine_send_results(engine *e, int64_t step)
 {
     const co_backend_vt *be = e->a.backend;
-    int r = be->copy(e->a.backend_self, results_of(e, step), e->state, engine_results_bytes(e), NULL);
-    if (r == CO_OK) r = be->event_record(e->a.backend_self, e->done[step & 1], NULL);
+    int r = PLUGIN("the backend's copy()", be->copy(e->a.backend_self, results_of(e, step), e->state, engine_results_bytes(e), NULL));
+    if (r == CO_OK) r = PLUGIN("the backend's event_record()", be->event_record(e->a.backend_self, e->done[step & 1], NULL));
     e->step_of[step & 1] = step;
     return r;
 }
@@ -38,7 +38,7 @@ int engine_collect(engine *e, int64_t step, engine_result *out, co_step_stats *s
 {
     co_step_state s;
     if (step < 1 || e->step_of[step & 1] != step) return FAIL(CO_E_STATE, "results of step %lld are not there: only the last two steps' are", (long long)step);
-    int r = e->a.backend->event_sync(e->a.backend_self, e->done[step & 1]);
+    int r = PLUGIN("the backend's event_sync()", e->a.backend->event_sync(e->a.backend_self, e->done[step & 1]));
     if (r) return r;
     memcpy(&s, results_of(e, step), sizeof s);
     const double *sums = (const double *)(const void *)(results_of(e, step) + engine_align(sizeof s));
@@ -46,7 +46,7 @@ int engine_collect(engine *e, int64_t step, engine_result *out, co_step_stats *s
     out->loss = sums[0];
     for (uint32_t i = 0; i < e->n_metrics; i++) out->metric[i] = sums[(size_t)(i + 1) * (OUT_SLOT / sizeof(float))];
     *stats = (co_step_stats){.struct_size = sizeof *stats, .skipped = s.skip, .grad_norm = s.norm, .loss_scale = s.used_scale, .next_scale = s.loss_scale};
-    if (s.skip) r = e->a.strategy->stats(e->strategy, step, stats);
+    if (s.skip) r = PLUGIN("the strategy's stats()", e->a.strategy->stats(e->strategy, step, stats));
     if (r || !s.stuck) return r;
     if (!isfinite(out->loss))
         return FAIL(CO_E_STATE, "step %lld: the loss is not finite; the weights are those of step %lld. A lower lr may help", (long long)step, (long long)step - 1);
@@ -56,8 +56,8 @@ int engine_collect(engine *e, int64_t step, engine_result *out, co_step_stats *s
 int engine_get_scalars(engine *e, engine_scalars *out)
 {
     co_step_state s;
-    int r = e->a.backend->stream_sync(e->a.backend_self, NULL);
-    if (r == CO_OK) r = e->a.backend->copy(e->a.backend_self, &s, e->state, sizeof s, NULL);
+    int r = PLUGIN("the backend's stream_sync()", e->a.backend->stream_sync(e->a.backend_self, NULL));
+    if (r == CO_OK) r = PLUGIN("the backend's copy()", e->a.backend->copy(e->a.backend_self, &s, e->state, sizeof s, NULL));
     if (r == CO_OK) *out = (engine_scalars){s.loss_scale, s.growth_step, s.hyst_step, s.updates};
     return r;
 }
@@ -66,18 +66,18 @@ int engine_set_scalars(engine *e, const engine_scalars *in)
 {
     const co_step_state s = {.loss_scale = (float)in->loss_scale, .growth_step = (int32_t)in->growth_step,
                              .hyst_step = (int32_t)in->hyst_step, .updates = in->updates};
-    return e->a.backend->copy(e->a.backend_self, e->state, &s, sizeof s, NULL);
+    return PLUGIN("the backend's copy()", e->a.backend->copy(e->a.backend_self, e->state, &s, sizeof s, NULL));
 }
 
 int engine_read_out(engine *e, engine_result *out)
 {
     float v = 0;
     name_metrics(e, out);
-    int r = e->a.backend->stream_sync(e->a.backend_self, NULL);
-    if (r == CO_OK) r = e->a.backend->copy(e->a.backend_self, &v, e->out, sizeof v, NULL);
+    int r = PLUGIN("the backend's stream_sync()", e->a.backend->stream_sync(e->a.backend_self, NULL));
+    if (r == CO_OK) r = PLUGIN("the backend's copy()", e->a.backend->copy(e->a.backend_self, &v, e->out, sizeof v, NULL));
     out->loss = v;
     for (uint32_t i = 0; i < e->n_metrics && r == CO_OK; i++) {
-        r = e->a.backend->copy(e->a.backend_self, &v, e->out + (size_t)OUT_SLOT * (i + 1), sizeof v, NULL);
+        r = PLUGIN("the backend's copy()", e->a.backend->copy(e->a.backend_self, &v, e->out + (size_t)OUT_SLOT * (i + 1), sizeof v, NULL));
         out->metric[i] = v;
     }
     return r;

@@ -67,7 +67,22 @@ static int run_plan(engine *e, const co_plan *p, void *compiled, co_binding *b)
 {
     if (e->replaying) return CO_OK;
     b->base[CO_REGION_SCRATCH] = e->work + p->region_bytes[CO_REGION_WORK];
-    return e->a.backend->run(e->a.backend_self, compiled, b, NULL);
+    return PLUGIN("the backend's run()", e->a.backend->run(e->a.backend_self, compiled, b, NULL));
+}
+
+/* Views of a unit's parameters and gradients, none of them missing. */
+static int acquire(engine *e, uint32_t unit, co_phase phase, const co_tensor **params, co_tensor **grads, const uint8_t **accumulate)
+{
+    const param_table *t = e->a.params;
+    const uint32_t n = param_unit_count(t, unit), backward = phase == CO_PHASE_BACKWARD;
+    int r = PLUGIN("the strategy's acquire()", e->a.strategy->acquire(e->strategy, unit, phase, params, grads, accumulate));
+    if (r || n == 0) return r;
+    int missing = !*params || (backward && (!*grads || !*accumulate));
+    for (uint32_t i = 0; i < n && !missing; i++) {
+        const co_param_slot *s = &t->slots[t->unit_first[unit] + i];
+        missing = !(*params)[i].data || (backward && e->a.optim && t->slots[s->owner].trainable && !(*grads)[i].data);
+    }
+    return missing ? FAIL(CO_E_ABI, "the strategy's acquire() of unit %u lacks parameters or gradients: the plugin is broken", unit) : CO_OK;
 }
 
 static int run_forward(engine *e, engine_mode mode, uint32_t unit, co_phase phase, co_live *live)
@@ -76,14 +91,14 @@ static int run_forward(engine *e, engine_mode mode, uint32_t unit, co_phase phas
     co_tensor *grads = NULL;
     const uint8_t *accumulate = NULL;
     co_binding b;
-    int r = e->a.strategy->acquire(e->strategy, unit, phase, &params, &grads, &accumulate);
+    int r = acquire(e, unit, phase, &params, &grads, &accumulate);
     if (r) return r;
     bind(e, mode, unit, live, &b);
     b.params = params;
     const engine_unit *u = &e->units[mode][e->kind_of[unit]];
     r = run_plan(e, &u->plans.forward, u->forward, &b);
     if (r) return r;
-    return e->a.strategy->release(e->strategy, unit, phase);
+    return PLUGIN("the strategy's release()", e->a.strategy->release(e->strategy, unit, phase));
 }
 
 /* The last unit runs forward and backward as one plan; the others run their backward, after their forward again
@@ -95,7 +110,7 @@ static int run_backward(engine *e, uint32_t unit, co_live *live, int last_micro_
     co_tensor *grads = NULL;
     const uint8_t *accumulate = NULL;
     co_binding b;
-    int r = e->a.strategy->acquire(e->strategy, unit, CO_PHASE_BACKWARD, &params, &grads, &accumulate);
+    int r = acquire(e, unit, CO_PHASE_BACKWARD, &params, &grads, &accumulate);
     if (r) return r;
     bind(e, MODE_TRAIN, unit, live, &b);
     b.params = params;
@@ -111,8 +126,8 @@ static int run_backward(engine *e, uint32_t unit, co_live *live, int last_micro_
             r = run_plan(e, &u->plans.forward, u->forward, &b);
         if (r == CO_OK && u->backward) r = run_plan(e, &u->plans.backward, u->backward, &b);
     }
-    if (r == CO_OK) r = e->a.strategy->release(e->strategy, unit, CO_PHASE_BACKWARD);
-    if (r == CO_OK) r = e->a.strategy->grads_ready(e->strategy, unit, last_micro_step);
+    if (r == CO_OK) r = PLUGIN("the strategy's release()", e->a.strategy->release(e->strategy, unit, CO_PHASE_BACKWARD));
+    if (r == CO_OK) r = PLUGIN("the strategy's grads_ready()", e->a.strategy->grads_ready(e->strategy, unit, last_micro_step));
     return r;
 }
 
@@ -134,19 +149,19 @@ typedef struct pass {
 static int queue_training(engine *e, void *ctx)
 {
     const pass *p = ctx;
-    int r = e->a.strategy->begin(e->strategy, CO_SCHED_TRAIN, 0);
+    int r = PLUGIN("the strategy's begin()", e->a.strategy->begin(e->strategy, CO_SCHED_TRAIN, 0));
     for (uint32_t u = 0; u + 1 < e->n_units && r == CO_OK; u++) r = run_forward(e, MODE_TRAIN, u, CO_PHASE_FORWARD, p->live);
     for (uint32_t u = e->n_units; u-- > 0 && r == CO_OK;) r = run_backward(e, u, p->live, p->last);
     if (r == CO_OK) r = engine_sum_results(e, p->first);
-    return r == CO_OK ? e->a.strategy->end(e->strategy) : r;
+    return r == CO_OK ? PLUGIN("the strategy's end()", e->a.strategy->end(e->strategy)) : r;
 }
 
 static int queue_inference(engine *e, void *ctx)
 {
     const pass *p = ctx;
-    int r = e->a.strategy->begin(e->strategy, p->mode == MODE_EVAL ? CO_SCHED_EVAL : CO_SCHED_CACHED, 0);
+    int r = PLUGIN("the strategy's begin()", e->a.strategy->begin(e->strategy, p->mode == MODE_EVAL ? CO_SCHED_EVAL : CO_SCHED_CACHED, 0));
     for (uint32_t u = 0; u < e->n_units && r == CO_OK; u++) r = run_forward(e, p->mode, u, CO_PHASE_INFER, p->live);
-    return r == CO_OK ? e->a.strategy->end(e->strategy) : r;
+    return r == CO_OK ? PLUGIN("the strategy's end()", e->a.strategy->end(e->strategy)) : r;
 }
 
 static int run_pass(engine *e, pass *p)
@@ -172,7 +187,7 @@ int engine_micro_step(engine *e, const engine_batch *b, double inv_denom, double
 int engine_step(engine *e, int64_t step, double lr, double max_norm, co_step_stats *out)
 {
     engine_result ignored;
-    int r = e->a.strategy->step(e->strategy, step, lr, max_norm);
+    int r = PLUGIN("the strategy's step() or the optimizer's update()", e->a.strategy->step(e->strategy, step, lr, max_norm));
     e->micro_steps = 0;
     if (r == CO_OK) r = engine_send_results(e, step);
     return r == CO_OK && out ? engine_collect(e, step, &ignored, out) : r;
@@ -220,8 +235,8 @@ static int generate(engine *e, const engine_pass *p, const engine_draw *d, int w
     const size_t from = want_logits ? 0 : engine_ids_at(e), to = engine_ids_at(e) + (size_t)e->a.pass_rows * 8;
     r = engine_upload(e, MODE_CACHED, columns, &live);
     if (r == CO_OK) r = run_pass(e, &run);
-    if (r == CO_OK) r = e->a.backend->copy(e->a.backend_self, (char *)e->logits + from, e->out + from, to - from, NULL);
-    return r == CO_OK ? e->a.backend->stream_sync(e->a.backend_self, NULL) : r;
+    if (r == CO_OK) r = PLUGIN("the backend's copy()", e->a.backend->copy(e->a.backend_self, (char *)e->logits + from, e->out + from, to - from, NULL));
+    return r == CO_OK ? PLUGIN("the backend's stream_sync()", e->a.backend->stream_sync(e->a.backend_self, NULL)) : r;
 }
 
 int engine_generate(engine *e, const engine_pass *p, const float **logits)
@@ -241,15 +256,15 @@ int engine_sample(engine *e, const engine_pass *p, const engine_draw *d, const i
 
 int engine_read(engine *e, uint32_t param, uint32_t what, int64_t first, int64_t n, float *out)
 {
-    return e->a.strategy->read(e->strategy, param, what, first, n, out);
+    return PLUGIN("the strategy's read()", e->a.strategy->read(e->strategy, param, what, first, n, out));
 }
 int engine_write(engine *e, uint32_t param, uint32_t what, int64_t first, int64_t n, const float *in)
 {
-    return e->a.strategy->write(e->strategy, param, what, first, n, in);
+    return PLUGIN("the strategy's write()", e->a.strategy->write(e->strategy, param, what, first, n, in));
 }
 int engine_gather(engine *e, uint32_t param, int64_t first, int64_t n, float *out)
 {
-    return e->a.strategy->gather(e->strategy, param, first, n, out);
+    return PLUGIN("the strategy's gather()", e->a.strategy->gather(e->strategy, param, first, n, out));
 }
 
 int engine_read_grad(engine *e, uint32_t param, int64_t first, int64_t n, float *out)
@@ -259,13 +274,13 @@ int engine_read_grad(engine *e, uint32_t param, int64_t first, int64_t n, float 
     const co_tensor *params = NULL;
     co_tensor *grads = NULL;
     const uint8_t *accumulate = NULL;
-    int r = e->a.strategy->acquire(e->strategy, unit, CO_PHASE_BACKWARD, &params, &grads, &accumulate);
+    int r = acquire(e, unit, CO_PHASE_BACKWARD, &params, &grads, &accumulate);
     if (r) return r;
     const co_tensor *g = grads ? &grads[t->slots[owner].index] : NULL;
     if (!g || !g->data) return FAIL(CO_E_INVALID, "parameter '%s' has no gradient", t->slots[param].name);
     const size_t size = co_dtype_bytes(g->dtype);
-    r = e->a.backend->stream_sync(e->a.backend_self, NULL);
-    if (r == CO_OK) r = e->a.backend->copy(e->a.backend_self, out, (const char *)g->data + (size_t)first * size, (size_t)n * size, NULL);
+    r = PLUGIN("the backend's stream_sync()", e->a.backend->stream_sync(e->a.backend_self, NULL));
+    if (r == CO_OK) r = PLUGIN("the backend's copy()", e->a.backend->copy(e->a.backend_self, out, (const char *)g->data + (size_t)first * size, (size_t)n * size, NULL));
     if (r == CO_OK && size == 2) { /* widened where it stands, from the end */
         for (int64_t i = n; i-- > 0;) {
             uint16_t half;

@@ -47,6 +47,7 @@ typedef struct gscope {
     int32_t dropout;               /* 0: the model's own is off even in training; adapters have theirs */
     int32_t slot_len;              /* > 0: attention uses the cache */
     int64_t slots_in_cache;
+    int64_t n_vocab, max_positions; /* token ids and positions stay below; 0: not known */
 } gscope;
 
 typedef struct gcolumn { /* a batch column: name, type, place */

@@ -110,6 +110,7 @@ gnode *graph_node(co_graph *g, uint32_t op, uint32_t n_in, const uint32_t *in, c
 
 co_val graph_batch(co_graph *g, const char *column)
 {
+    if (!column) return (void)graph_fail(g, "a column of the batch is asked for by no name"), 0;
     for (uint32_t i = 0; i < g->n_columns; i++) {
         const gcolumn *c = &g->columns[i];
         if (strcmp(c->name, column) != 0) continue;
@@ -206,6 +207,7 @@ static co_val out_like(co_graph *g, uint32_t op, uint32_t n, const uint32_t *in,
 static co_val b_param(co_graph *g, const char *name)
 {
     if (g->failed) return 0;
+    if (!name) return (void)graph_fail(g, "a parameter is asked for by no name"), 0;
     for (uint32_t i = 0; i < g->scope.n_params; i++) {
         if (strcmp(g->scope.decls[i].local_name, name) != 0) continue;
         if (g->param_value[i]) return g->param_value[i];
@@ -235,9 +237,26 @@ static co_val b_linear(co_graph *g, co_val x, co_val w, co_val bias)
     return out_like(g, CO_OP_LINEAR, bias ? 3 : 2, in, NULL, 0, x, n);
 }
 
+/* Ids of the batch reach up to here; 0: not known. */
+static int64_t most_ids(co_graph *g, co_val ids)
+{
+    const gvalue *v = val(g, ids);
+    for (uint32_t i = 0; i < g->n_nodes; i++) {
+        const gnode *n = &g->nodes[i];
+        if (n->op != CO_OP_SHIFT_IDS || n->out[0] != ids) continue;
+        const int64_t most = most_ids(g, n->in[0]);
+        return most ? most + ((const co_attr_i32 *)(const void *)n->attrs)->v : 0;
+    }
+    if (v->region != CO_REGION_BATCH || !v->label) return 0;
+    return strcmp(v->label, "token_ids") == 0 ? g->scope.n_vocab : strcmp(v->label, "positions") == 0 ? g->scope.max_positions : 0;
+}
 static co_val b_embedding(co_graph *g, co_val ids, co_val w)
 {
     if (!want_dims(g, ids, 1, 0, "embedding", "ids") || !want_dims(g, w, 2, 1, "embedding", "the table")) return 0;
+    const int64_t most = most_ids(g, ids);
+    if (most > val(g, w)->shape.ne[0])
+        return (void)graph_fail(g, "embedding: ids up to %lld are possible, table '%s' has %lld rows", (long long)most - 1,
+                                val(g, w)->label ? val(g, w)->label : "?", (long long)val(g, w)->shape.ne[0]), 0;
     const uint32_t in[2] = {ids, w};
     gnode *n = graph_node(g, CO_OP_EMBEDDING, 2, in, NULL, 0);
     if (!n) return 0;
@@ -272,6 +291,7 @@ static co_val b_layernorm(co_graph *g, co_val x, co_val w, co_val b, float eps)
 static co_val b_rope(co_graph *g, co_val x, co_val pos, const co_rope *r)
 {
     if (!want_dims(g, x, 2, 1, "rope", "x") || !want_dims(g, pos, 1, 0, "rope", "positions")) return 0;
+    if (!r) return (void)graph_fail(g, "rope: no settings are given"), 0;
     co_rope at;
     memset(&at, 0, sizeof at);
     memcpy(&at, r, r->struct_size < sizeof at ? r->struct_size : sizeof at);
@@ -299,6 +319,7 @@ static co_val b_attention(co_graph *g, co_val q, co_val k, co_val v, const co_at
 {
     if (!want_dims(g, q, 2, 1, "attention", "q") || !want_dims(g, k, 2, 1, "attention", "k")) return 0;
     if (!same_shape(g, k, v, "attention")) return 0;
+    if (!a) return (void)graph_fail(g, "attention: no settings are given"), 0;
     co_attn at;
     memset(&at, 0, sizeof at);
     memcpy(&at, a, a->struct_size < sizeof at ? a->struct_size : sizeof at);
@@ -441,11 +462,14 @@ static co_val b_stop_gradient(co_graph *g, co_val x)
 }
 static int b_split(co_graph *g, co_val x, uint32_t n, const int64_t *widths, co_val *out)
 {
+    if (n == 0 || n > GRAPH_MAX_IO || !widths || !out) return graph_fail(g, "split: 1 to %d parts, not %u", GRAPH_MAX_IO, n);
     for (uint32_t i = 0; i < n; i++) out[i] = 0;
     if (!want_dims(g, x, 2, 1, "split", "x")) return CO_E_INVALID;
-    if (n == 0 || n > GRAPH_MAX_IO) return graph_fail(g, "split: 1 to %d parts, not %u", GRAPH_MAX_IO, n);
     int64_t sum = 0;
-    for (uint32_t i = 0; i < n; i++) sum += widths[i];
+    for (uint32_t i = 0; i < n; i++) {
+        if (widths[i] < 1 || widths[i] > val(g, x)->shape.ne[1]) return graph_fail(g, "split: part %u has a width of %lld", i, (long long)widths[i]);
+        sum += widths[i];
+    }
     if (sum != val(g, x)->shape.ne[1])
         return graph_fail(g, "split: widths add up to %lld of %lld columns", (long long)sum,
                           (long long)val(g, x)->shape.ne[1]);
@@ -473,11 +497,11 @@ static co_val b_shift_ids(co_graph *g, co_val ids, int32_t offset)
 static co_val b_custom(co_graph *g, const char *id, uint32_t n, const co_val *in, const void *at, size_t as)
 {
     (void)n, (void)in, (void)at, (void)as;
-    return (void)graph_fail(g, "custom op '%s' is offered by no loaded plugin", id), 0;
+    return (void)graph_fail(g, "custom op '%.100s' is offered by no loaded plugin", id ? id : ""), 0;
 }
 static void b_name(co_graph *g, co_val v, const char *label)
 {
-    if (v && v < g->n_values) val(g, v)->label = label;
+    if (v && v < g->n_values && label) val(g, v)->label = arena_strndup(g->arena, label, strlen(label));
 }
 
 const co_graph_ops *graph_ops(void)

@@ -87,6 +87,7 @@ static int add_decl(void *ctx, const co_param *p)
 {
     sink *s = ctx;
     co_param d = {0};
+    if (!p) return FAIL(CO_E_INVALID, "the model declares a parameter that is NULL");
     size_t size = p->struct_size < sizeof d ? p->struct_size : sizeof d;
     if (size < offsetof(co_param, init_std) + sizeof d.init_std)
         return FAIL(CO_E_INVALID, "a parameter's struct_size is %u: too short", p->struct_size);
@@ -264,7 +265,7 @@ int param_table_build(const co_model_vt *vt, void *model, co_dtype dtype, param_
     impl->strings = arena_new(16384);
     if (!impl->strings) goto done;
     t->info.struct_size = sizeof t->info;
-    rc = vt->info(model, &t->info);
+    rc = PLUGIN("the model's info()", vt->info(model, &t->info));
     if (rc) goto done;
     if (t->info.max_seq == 0) t->info.max_seq = PARAM_ANY_LENGTH;
     rc = CO_E_INVALID;
@@ -274,7 +275,7 @@ int param_table_build(const co_model_vt *vt, void *model, co_dtype dtype, param_
     }
     t->n_layers = t->info.n_layers;
     t->n_units = t->n_layers + 2;
-    rc = vt->params(model, &s, add_decl);
+    rc = PLUGIN("the model's params()", vt->params(model, &s, add_decl));
     for (int k = 0; k < 3; k++) {
         t->decls[k] = s.d[k];
         t->n_decls[k] = s.n[k];

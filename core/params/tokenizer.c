@@ -5,6 +5,7 @@
 #include "core/base/fs.h"
 #include "core/base/log.h"
 #include "core/base/memory.h"
+#include "core/params/tokenizer_guard.h"
 
 static void bad_plugin(void *ctx, const char *path, const char *why)
 {
@@ -67,11 +68,13 @@ static int bind_options(host *h, config *c, const co_feature *f, const char *dir
 {
     const char *path = config_get(c, "tokenizer", "path");
     int rc = CO_OK;
-    *opts = mem_alloc(f->opts_size ? f->opts_size : 1, 16);
+    *opts = mem_alloc(f->opts_size + sizeof(co_tokenizer_common), 16);
     if (!*opts) return CO_E_NOMEM;
     if (!path || !*path) rc = config_set(c, "tokenizer", "path", dir);
     if (rc == CO_OK && f->opts)
         rc = config_bind(c, "tokenizer", f->opts, host_plugin_of(h, f)->magic.opt_stride, "tokenizer", *opts);
+    /* The host's own part, whether the plugin's table has a row for it or not. */
+    if (rc == CO_OK && !((const co_tokenizer_common *)*opts)->path) ((co_tokenizer_common *)*opts)->path = config_get(c, "tokenizer", "path");
     return rc;
 }
 
@@ -88,13 +91,16 @@ int tokenizer_open(host *h, config *c, const char *name, const char *dir, tokeni
     if (rc) goto done;
     t.vt = host_tokenizer(h, f);
     t.name = f->name;
-    rc = t.vt->open(host_services(h), opts, &t.self);
+    const co_tokenizer_vt *inner = t.vt;
+    void *self = NULL;
+    rc = PLUGIN("the tokenizer's open()", inner->open(host_services(h), opts, &self));
     if (rc) goto done;
-    rc = t.vt->n_vocab(t.self, &t.n_vocab);
+    rc = tokenizer_guard(inner, self, &t.vt, &t.self);
     if (rc) {
-        t.vt->close(t.self);
+        inner->close(self);
         goto done;
     }
+    (void)t.vt->n_vocab(t.self, &t.n_vocab);
     t.bos = t.vt->special(t.self, "bos");
     t.eos = t.vt->special(t.self, "eos");
     t.before = t.vt->special(t.self, "before");

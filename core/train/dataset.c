@@ -94,7 +94,7 @@ static int open_file(void *ctx, const char *path, int64_t max_records, const co_
     }
     *(co_dataset_common *)s->formats[i].opts = (co_dataset_common){.path = path, .max_records = max_records};
     *vt = host_dataset(s->r->host, f);
-    return (*vt)->open(host_services(s->r->host), s->formats[i].opts, self);
+    return PLUGIN("the dataset's open()", (*vt)->open(host_services(s->r->host), s->formats[i].opts, self));
 }
 
 static int open_source(run *r, const char *section, const dataset_opts *o, run_dataset *d)

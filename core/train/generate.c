@@ -48,7 +48,7 @@ static int open_model(generator *g, const char *dir)
     r = feature(g, CO_KIND_MODEL, f->name, &f, &opts);
     if (r == CO_OK) {
         g->model = host_model(g->host, f);
-        r = g->model->open(host_services(g->host), opts, hf_config_meta(g->hf), &g->model_self);
+        r = PLUGIN("the model's open()", g->model->open(host_services(g->host), opts, hf_config_meta(g->hf), &g->model_self));
     }
     mem_free(opts);
     return r == CO_OK ? param_table_build(g->model, g->model_self, CO_F32, &g->table) : r;
@@ -110,11 +110,11 @@ int generator_open(const generator_args *a, generator **out)
     int r = g->host && g->config ? CO_OK : CO_E_NOMEM;
     if (r == CO_OK && a->threads) r = config_set(g->config, "backend", "threads", a->threads);
     if (r == CO_OK) r = feature(g, CO_KIND_BACKEND, a->backend, &f, &opts);
-    if (r == CO_OK) g->backend = host_backend(g->host, f), r = g->backend->open(host_services(g->host), opts, &g->backend_self);
+    if (r == CO_OK) g->backend = host_backend(g->host, f), r = PLUGIN("the backend's open()", g->backend->open(host_services(g->host), opts, &g->backend_self));
     mem_free(opts);
     opts = NULL;
     if (r == CO_OK) r = feature(g, CO_KIND_COMM, "self", &f, &opts);
-    if (r == CO_OK) g->comm = host_comm(g->host, f), r = g->comm->open(host_services(g->host), opts, g->backend, g->backend_self, &g->comm_self);
+    if (r == CO_OK) g->comm = host_comm(g->host, f), r = PLUGIN("the comm's open()", g->comm->open(host_services(g->host), opts, g->backend, g->backend_self, &g->comm_self));
     mem_free(opts);
     if (r == CO_OK) r = feature(g, CO_KIND_STRATEGY, "naive", &f, &g->strategy_opts);
     if (r == CO_OK) g->strategy = host_strategy(g->host, f);

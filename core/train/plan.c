@@ -34,7 +34,7 @@ int run_check_memory(const run *r)
     engine_memory m;
     size_t available = 0, all = 0;
     engine_bytes(r->engine, &m);
-    int s = r->backend->memory(r->backend_self, &available, &all);
+    int s = PLUGIN("the backend's memory()", r->backend->memory(r->backend_self, &available, &all));
     if (s || m.total <= available) return s;
     char *table = run_plan_text(r);
     const size_t activations = m.saved + m.hidden;

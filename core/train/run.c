@@ -27,7 +27,8 @@ static int open_backend(run *r)
     if (s == CO_OK) s = run_bind_feature(r, "backend", f, &opts);
     if (s == CO_OK) {
         r->backend = host_backend(r->host, f);
-        s = r->backend->open(host_services(r->host), opts, &r->backend_self);
+        s = PLUGIN("the backend's open()", r->backend->open(host_services(r->host), opts, &r->backend_self));
+        if (s) r->backend_self = NULL; /* whatever it left there */
     }
     mem_free(opts);
     return s;
@@ -41,7 +42,8 @@ static int open_parallel(run *r)
     if (s == CO_OK) s = run_bind_feature(r, "comm", f, &opts);
     if (s == CO_OK) {
         r->comm = host_comm(r->host, f);
-        s = r->comm->open(host_services(r->host), opts, r->backend, r->backend_self, &r->comm_self);
+        s = PLUGIN("the comm's open()", r->comm->open(host_services(r->host), opts, r->backend, r->backend_self, &r->comm_self));
+        if (s) r->comm_self = NULL; /* whatever it left there */
     }
     mem_free(opts);
     if (s == CO_OK) s = host_feature(r->host, CO_KIND_STRATEGY, r->o.strategy.name, &f);
@@ -58,7 +60,8 @@ static int open_optimizer(run *r)
     if (s == CO_OK) s = run_bind_feature(r, "optimizer", f, &opts);
     if (s == CO_OK) {
         r->optim = host_optimizer(r->host, f);
-        s = r->optim->open(host_services(r->host), opts, &r->optim_self);
+        s = PLUGIN("the optimizer's open()", r->optim->open(host_services(r->host), opts, &r->optim_self));
+        if (s) r->optim_self = NULL; /* whatever it left there */
     }
     mem_free(opts);
     return s;
@@ -72,7 +75,8 @@ static int open_loss(run *r)
     if (s == CO_OK) s = run_bind_feature(r, "loss", f, &opts);
     if (s == CO_OK) {
         r->loss = host_loss(r->host, f);
-        s = r->loss->open(host_services(r->host), opts, &r->loss_self);
+        s = PLUGIN("the loss's open()", r->loss->open(host_services(r->host), opts, &r->loss_self));
+        if (s) r->loss_self = NULL; /* whatever it left there */
     }
     mem_free(opts);
     return s;
@@ -148,7 +152,8 @@ static int open_model(run *r, const char *adapter_dir)
     if (s == CO_OK) {
         r->model = host_model(r->host, f);
         r->model_name = f->name;
-        s = r->model->open(host_services(r->host), opts, hf_config_meta(r->hf), &r->model_self);
+        s = PLUGIN("the model's open()", r->model->open(host_services(r->host), opts, hf_config_meta(r->hf), &r->model_self));
+        if (s) r->model_self = NULL; /* whatever it left there */
         if (s) s = error_prefix(s, "%s", r->o.model.path);
     }
     mem_free(opts);

@@ -48,6 +48,7 @@ static int part_read(void *self, int64_t i, co_arena *a, co_field **fields, uint
     *fields = arena_push(a, sizeof **fields, 16);
     if (!*fields) return CO_E_NOMEM;
     **fields = (co_field){ .name = "id", .data = arena_printf(a, "%d.%d", p->number, (int)i) };
+    (*fields)->len = strlen((*fields)->data);
     *n = 1;
     return CO_OK;
 }

@@ -46,7 +46,7 @@ int net_open_model(net *n, const convert_args *a, const char *dir, config *c)
         return FAIL(CO_E_FORMAT, "%s: model_type \"%s\" is served by no installed model plugin; they serve: %s", hf_config_path(n->hf),
                     hf_config_model_type(n->hf), there[0] ? there : "nothing");
     r = feature(n, CO_KIND_MODEL, f->name, &f, &opts);
-    if (r == CO_OK) n->model = host_model(n->host, f), r = n->model->open(host_services(n->host), opts, hf_config_meta(n->hf), &n->model_self);
+    if (r == CO_OK) n->model = host_model(n->host, f), r = PLUGIN("the model's open()", n->model->open(host_services(n->host), opts, hf_config_meta(n->hf), &n->model_self));
     mem_free(opts);
     return r == CO_OK ? param_table_build(n->model, n->model_self, CO_F32, &n->base) : r;
 }
@@ -57,11 +57,11 @@ static int open_backend(net *n, const convert_args *a)
     void *opts = NULL;
     int r = a->threads ? config_set(n->config, "backend", "threads", a->threads) : CO_OK;
     if (r == CO_OK) r = feature(n, CO_KIND_BACKEND, a->backend, &f, &opts);
-    if (r == CO_OK) n->backend = host_backend(n->host, f), r = n->backend->open(host_services(n->host), opts, &n->backend_self);
+    if (r == CO_OK) n->backend = host_backend(n->host, f), r = PLUGIN("the backend's open()", n->backend->open(host_services(n->host), opts, &n->backend_self));
     mem_free(opts);
     opts = NULL;
     if (r == CO_OK) r = feature(n, CO_KIND_COMM, "self", &f, &opts);
-    if (r == CO_OK) n->comm = host_comm(n->host, f), r = n->comm->open(host_services(n->host), opts, n->backend, n->backend_self, &n->comm_self);
+    if (r == CO_OK) n->comm = host_comm(n->host, f), r = PLUGIN("the comm's open()", n->comm->open(host_services(n->host), opts, n->backend, n->backend_self, &n->comm_self));
     mem_free(opts);
     if (r == CO_OK) r = feature(n, CO_KIND_STRATEGY, "naive", &f, &n->strategy_opts);
     if (r == CO_OK) n->strategy = host_strategy(n->host, f);

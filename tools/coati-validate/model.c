@@ -70,10 +70,9 @@ static void check_table(const subject *s, void *self, const param_table *t)
     const int before = report_failures();
     int adjacent = 0;
     report_trying("info() again");
-    co_model_info again = {.struct_size = sizeof again}, first = t->info;
-    const int r = vt->info(self, &again);
-    if (again.max_seq == 0) again.max_seq = PARAM_ANY_LENGTH; /* as the table takes it */
-    if (r != CO_OK || memcmp(&again, &first, sizeof again) != 0) report_fail("info() says something else when asked again");
+    co_model_info first = {.struct_size = sizeof first}, again = {.struct_size = sizeof again};
+    if (vt->info(self, &first) != CO_OK || vt->info(self, &again) != CO_OK || memcmp(&again, &first, sizeof again) != 0)
+        report_fail("info() says something else when asked again");
     if (param_find_local(t, CO_UNIT_FINAL, "lm_head") == CO_NONE)
         report_fail("the final unit declares no \"lm_head\": losses and generation ask for the output head by that name");
     for (int kind = 0; kind < 3; kind++)
@@ -85,8 +84,8 @@ static void check_table(const subject *s, void *self, const param_table *t)
         }
     if (adjacent) report_note("%d vectors (biases, norms) get weight decay: CO_PARAM_NO_DECAY leaves them out", adjacent);
     if (report_failures() == before)
-        report_ok("info and parameters: %u layers, width %u, %u ids, %u positions; %u tensors, %lld elements", t->info.n_layers, t->info.d_model, t->info.n_vocab,
-                  t->info.max_seq, t->n_params, (long long)t->n_elements);
+        report_ok("info and parameters: %u layers, width %u, %u ids, %u positions (0: any number); %u tensors, %lld elements", first.n_layers,
+                  first.d_model, first.n_vocab, first.max_seq, t->n_params, (long long)t->n_elements);
 }
 
 /* ---- hostile config.json -------------------------------------------------------------------------------------------- */
