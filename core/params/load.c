@@ -38,6 +38,15 @@ const st_tensor *params_find_tensor(const st_set *file, const char *name)
     return t;
 }
 
+void params_hold_stored(param_table *t, const st_set *file, int all)
+{
+    for (uint32_t i = 0; i < t->n_params; i++) {
+        const co_param_slot *s = &t->slots[i];
+        const st_tensor *x = s->owner == i && (all || !s->trainable) && !(s->flags & PARAM_FLAG_ADDED) ? params_find_tensor(file, s->name) : NULL;
+        if (x) param_table_hold(t, i, (co_dtype)x->dtype);
+    }
+}
+
 static void shape_text(const int64_t *ne, uint32_t ndim, char *buf, size_t cap)
 {
     size_t at = 0;

@@ -29,6 +29,10 @@ int params_load(const param_table *t, const st_set *file, const hf_config *confi
 /* The tensor of a parameter: files of base models lack the head's prefix, and the other way round. NULL if absent. */
 const st_tensor *params_find_tensor(const st_set *file, const char *name);
 
+/* Parameters that nobody trains (all: those of a table for inference) are held as the file has them, where that is 16 bits:
+ * param_table_hold. Values stay exactly the file's. */
+void params_hold_stored(param_table *t, const st_set *file, int all);
+
 /* Random start as co_param.init says. Each number depends on (seed, slot, element) alone, so ranks may ask for
  * the whole and keep their part. */
 int params_init(const param_table *t, uint64_t seed, params_write_fn write, void *ctx);

@@ -358,6 +358,18 @@ uint32_t param_find(const param_table *t, const char *name)
     return CO_NONE;
 }
 
+void param_table_hold(param_table *t, uint32_t slot, co_dtype dtype)
+{
+    const co_param_slot *s = &t->slots[slot];
+    const uint32_t owner = s->owner;
+    if (t->dtype != CO_F32 || (dtype != CO_BF16 && dtype != CO_F16) || s->shape.ndim != 2 || (s->flags & CO_PARAM_FP32)) return;
+    for (uint32_t i = 0; i < t->n_params; i++) {
+        if (t->slots[i].owner != owner) continue;
+        t->slots[i].shape.dtype = (uint8_t)dtype;
+        t->slots[i].group |= dtype == CO_BF16 ? PARAM_GROUP_BF16 : PARAM_GROUP_F16;
+    }
+}
+
 int param_table_freeze(param_table *t, uint32_t slot, int frozen)
 {
     if (slot >= t->n_params) return FAIL(CO_E_INVALID, "parameter %u of %u", slot, t->n_params);

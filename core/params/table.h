@@ -10,7 +10,9 @@ enum {
     PARAM_GROUP_NO_DECAY = 1u << 0, /* weight decay does not apply                      */
     PARAM_GROUP_FP32 = 1u << 1,     /* kept in fp32 although the table's dtype is lower */
     PARAM_GROUP_FROZEN = 1u << 2,   /* no gradient, no optimizer state                  */
-    PARAM_GROUP_COUNT = 8
+    PARAM_GROUP_BF16 = 1u << 3,     /* held in bf16 beside fp32 computation             */
+    PARAM_GROUP_F16 = 1u << 4,      /* likewise                                         */
+    PARAM_GROUP_COUNT = 32
 };
 
 #define PARAM_ANY_LENGTH (1u << 30) /* info.max_seq of a model that says 0: no limit */
@@ -63,6 +65,9 @@ param_run param_run_at(const param_table *t, uint32_t slot, int64_t i);
 uint32_t param_find_local(const param_table *t, co_unit kind, const char *local_name);
 /* Slot by file name (layer number in place), or CO_NONE. */
 uint32_t param_find(const param_table *t, const char *name);
+/* Holds a matrix (and whatever is tied to it) in bf16 or fp16 although the table computes in fp32. For parameters nobody
+ * trains, on a backend that takes such (CO_BACKEND_STORED); others are left alone. Before the table is handed to an engine. */
+void param_table_hold(param_table *t, uint32_t slot, co_dtype dtype);
 /* Takes a parameter (and whatever is tied to it) out of training, or back in; groups and counts follow. Before
  * the table is handed to an engine. */
 int param_table_freeze(param_table *t, uint32_t slot, int frozen);

@@ -84,9 +84,10 @@ static int open_engine(generator *g, const char *dir)
                            .comm = g->comm, .comm_self = g->comm_self, .slots = g->slots, .slot_len = g->max_len,
                            .pass_tokens = PASS_TOKENS + g->slots, .pass_rows = g->slots};
     st_set *file = NULL;
-    int r = engine_open(&a, &g->engine);
+    int r = st_open_dir(dir, &file);
+    if (r == CO_OK && g->backend->flags & CO_BACKEND_STORED) params_hold_stored(g->table, file, 1); /* decoding is bound by reading weights */
+    if (r == CO_OK) r = engine_open(&a, &g->engine);
     if (r == CO_OK) r = engine_allocate(g->engine);
-    if (r == CO_OK) r = st_open_dir(dir, &file);
     if (r == CO_OK) r = params_load(g->table, file, g->hf, 0, write_param, g->engine, NULL);
     st_close(file);
     return r == CO_OK && g->lora ? generator_use_adapter(g, 0) : r;

@@ -162,6 +162,7 @@ static int open_model(run *r, const char *adapter_dir)
     if (s == CO_OK && r->o.model.init == INIT_PRETRAINED) s = st_open_dir(r->o.model.path, &r->weights);
     if (s == CO_OK && r->weights) s = params_load(r->table, r->weights, r->hf, 0, NULL, NULL, NULL); /* the checks only */
     if (s == CO_OK && r->weights) r->stored = most_stored(r->weights);
+    if (s == CO_OK && r->weights && r->backend->flags & CO_BACKEND_STORED) params_hold_stored(r->table, r->weights, !r->optim);
     return s;
 }
 

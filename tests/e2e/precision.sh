@@ -46,6 +46,17 @@ check "LoRA in bf16 goes on" "$run" -q train.ini run.output=lora-again precision
 check "to the same bits" same_metrics lora lora-again
 check "and the same adapter" cmp lora/adapter/adapter_model.safetensors lora-again/adapter/adapter_model.safetensors
 
+# In fp32 as well: a base that is stored in 16 bits is held in them while it is frozen, with the results of the same values in fp32.
+check "a base in bf16" "$run" -q train.ini run.output=base run.save_dtype=bf16 run.max_steps=2
+check "the same in fp32" "$COATI_BIN/coati-convert" -q base/model base-fp32 --dtype fp32
+for b in base/model base-fp32; do
+  planned model.path=$b model.init=pretrained lora.rank=4 > "plan-${b%%/*}"
+  check "LoRA over $b" "$run" -q train.ini run.output="over-${b%%/*}" model.path=$b model.init=pretrained lora.rank=4
+done
+check "held in bf16" is "$(row parameters < plan-base) $(row 'master weights' < plan-base)" "$((2 * m + 4 * norms + 4 * adapters)) "
+check "held in fp32" is "$(row parameters < plan-base-fp32)" "$((4 * n + 4 * adapters))"
+check "the same losses" follows over-base over-base-fp32 2e-6
+
 # Resume, checkpointing of blocks: the same bits. fp16 with a scale that moves while it is interrupted.
 moving=(precision.growth_interval=3 precision.initial_scale=1024)
 for d in bf16 fp16; do

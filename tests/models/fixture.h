@@ -32,6 +32,7 @@ typedef struct fixture_args {
     int checkpoint_blocks;
     const char *weight_decay;                         /* NULL: "0" */
     co_dtype dtype;                                   /* 0: fp32 */
+    int hold_stored;                                  /* weights in the 16 bits of their file, for inference or frozen ones */
     int sum_fp32;                                     /* gradients in fp32 whatever dtype is */
     void (*wrap)(const co_backend_vt **vt, void **self); /* NULL, or puts another backend around the one opened */
     int no_graphs;

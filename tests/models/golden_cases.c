@@ -16,6 +16,9 @@ int main(int argc, char **argv)
             const fixture_args plain = {.dir = dir}, blocks = {.dir = dir, .checkpoint_blocks = 1};
             CHECK(golden_check_logits(&g, plain, 0) == 0);
             CHECK(golden_check_logits(&g, plain, 1) == 0);
+            const fixture_args held = {.dir = dir, .hold_stored = 1}; /* weights in the 16 bits of the file, where it has them */
+            CHECK(golden_check_logits(&g, held, 0) == 0);
+            CHECK(golden_check_logits(&g, held, 1) == 0);
             CHECK(golden_check_training(&g, plain, 0) == 0);
             CHECK(golden_check_training(&g, blocks, 0) == 0);
             CHECK(golden_check_training(&g, plain, 1) == 0);

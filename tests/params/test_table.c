@@ -54,6 +54,30 @@ static void test_freeze(void)
     param_table_free(t);
 }
 
+/* A frozen matrix in 16 bits beside fp32: with what is tied to it, in a group of its own; norms and 16-bit tables are left alone. */
+static void test_hold(void)
+{
+    fake_model m = {.layers = 1, .tied = 1};
+    param_table *t = NULL;
+    CHECK(param_table_build(&fake_vt, &m, CO_F32, &t) == CO_OK);
+    if (!t) return;
+    const uint32_t head = param_find(t, "lm_head.weight");
+    CHECK(param_table_freeze(t, 0, 1) == CO_OK);
+    param_table_hold(t, 0, CO_F32);
+    CHECK(t->slots[0].shape.dtype == CO_F32 && t->slots[0].group == PARAM_GROUP_FROZEN);
+    param_table_hold(t, 0, CO_BF16);
+    param_table_hold(t, 1, CO_BF16); /* a norm */
+    CHECK(t->slots[0].shape.dtype == CO_BF16 && t->slots[head].shape.dtype == CO_BF16 && t->slots[1].shape.dtype == CO_F32);
+    CHECK(t->slots[0].group == (PARAM_GROUP_FROZEN | PARAM_GROUP_BF16) && t->slots[head].group == t->slots[0].group);
+    param_table_hold(t, 3, CO_F16);
+    CHECK(t->slots[3].group == PARAM_GROUP_F16 && t->slots[3].shape.dtype == CO_F16);
+    param_table_free(t);
+    CHECK(param_table_build(&fake_vt, &m, CO_BF16, &t) == CO_OK);
+    param_table_hold(t, 0, CO_F16);
+    CHECK(t->slots[0].shape.dtype == CO_BF16 && t->slots[0].group == 0);
+    param_table_free(t);
+}
+
 static void test_refused(void)
 {
     static const char *const says[] = {
@@ -117,6 +141,7 @@ int main(void)
     test_expand();
     test_fp32_groups();
     test_freeze();
+    test_hold();
     test_refused();
     test_runs();
     test_out_of_memory();
