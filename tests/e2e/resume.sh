@@ -31,7 +31,8 @@ check "block checkpointing: the same losses" bash -c "'$run' -q train.ini run.ou
 check "block checkpointing: the same bits" cmp whole/model/model.safetensors ckpt/model/model.safetensors
 
 # kill -9 at ${KILLS} random moments, always onto the same output: each time it goes on, and the end is the same. A
-# checkpoint at every step, so that kills fall into writing them: `torn` counts the half ones that were left behind.
+# checkpoint at every step, so that kills fall into writing them; every second kill waits for that. `torn` counts the half
+# ones that were left behind.
 RANDOM=11
 kills=${KILLS:-50} died=0 torn=0
 now_ms() { echo $(($(date +%s%N) / 1000000)); }
@@ -43,6 +44,7 @@ for i in $(seq "$kills"); do
   "$run" -q train.ini run.output=killed checkpoint.every=1 2>"$work/kill.log" &
   pid=$!
   sleep "$(printf '%d.%03d' $((delay / 1000)) $((delay % 1000)))"
+  if [ $((i % 2)) -eq 0 ]; then until compgen -G 'killed/checkpoints/*.tmp' >/dev/null || ! kill -0 $pid 2>/dev/null; do :; done; fi
   kill -9 $pid 2>/dev/null
   wait $pid 2>/dev/null
   code=$?

@@ -18,7 +18,7 @@ static int thing_open(const co_host *h, void **self)
     if (wrong("silent")) return CO_E_FORMAT;
     if (wrong("code")) return 42;
     if (wrong("exit")) exit(7);
-    if (wrong("hang")) for (volatile int i = 0;; i = i + 1) continue;
+    if (wrong("hang")) for (volatile unsigned i = 0;; i = i + 1) continue; /* an int would overflow within a second */
     if (wrong("shared")) return *self = &shared, shared.host = h, CO_OK;
     if (wrong("once") && calls++) return CO_FAIL(h, CO_E_STATE, "only one at a time");
     if (wrong("leak") && !h->alloc(h, 100, 16)) return CO_E_NOMEM;
