@@ -10,7 +10,8 @@ typedef struct co_comm_vt {
     void (*close)(void *self);
     int (*info)(void *self, int32_t *rank, int32_t *world, int32_t *local_rank, int32_t *local_world);
     int (*split)(void *self, int32_t color, int32_t key, void **sub); /* collective; closed by close */
-    /* Sums, never means. bf16 and f16 inputs accumulate in fp32. */
+    /* Sums, never means. bf16 and f16 inputs accumulate in fp32. n_out and n_in are one rank's part. all_gather may work in
+     * place: `in` is then `out` plus this rank's place in it. Other buffers do not overlap. */
     int (*all_reduce)(void *self, void *buf, int64_t n, co_dtype t, co_stream on);
     int (*reduce_scatter)(void *self, const void *in, void *out, int64_t n_out, co_dtype t, co_stream on);
     int (*all_gather)(void *self, const void *in, void *out, int64_t n_in, co_dtype t, co_stream on);

@@ -106,8 +106,11 @@ typedef struct co_strategy_vt {
     /* Asked when the stream is past that step and it was skipped, before the step after the next is queued: adds
      * `overflowed`; the host has filled in the rest. */
     int (*stats)(void *self, int64_t step, co_step_stats *out);
-    /* State by parameter and range, whatever the layout. what: 0 master weight, 1.. optimizer state. Local: a
-     * range this rank does not own is CO_E_INVALID. write(what 0) also publishes the compute copy. */
+    /* State by parameter and range, whatever the layout. what: 0 master weight, 1.. optimizer state. Local.
+     * owned: over all ranks each element once, so that ranks can share the writing of a checkpoint. read of a range this
+     * rank does not hold is CO_E_INVALID. write takes what this rank holds of the range and leaves the rest alone, so every
+     * rank may be given everything; before the first begin() it is enough that each owner is given its own. write(what 0)
+     * also publishes the compute copy. */
     int (*owned)(void *self, uint32_t what, void *sink,
                  int (*range)(void *sink, uint32_t param, int64_t first, int64_t n));
     int (*read)(void *self, uint32_t param, uint32_t what, int64_t first, int64_t n, void *host_f32);
