@@ -33,7 +33,7 @@ static uint32_t uses(const co_plan *p, uint32_t v)
 static int dies_next(const co_plan *p, uint32_t v, uint32_t next_out)
 {
     const co_plan_value *t = p->values;
-    return uses(p, v) == 1 && (t[v].region == CO_REGION_WORK || same_place(&t[v], &t[next_out]));
+    return uses(p, v) == 1 && (t[v].region == CO_REGION_WORK || t[v].flags & CO_VALUE_LOCAL || same_place(&t[v], &t[next_out]));
 }
 
 /* May the product write `to` although it still reads its inputs? */

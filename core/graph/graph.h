@@ -4,7 +4,7 @@
  *   fuse     products over one input become one               fuse.c
  *   derive   backward nodes appended                          vjp.c
  *   simplify recompute instead of save, residuals into norms  rewrite.c
- *   plan     storage by lifetime -> co_plan                   plan.c
+ *   plan     storage by lifetime -> co_plan                   share.c, plan.c
  *
  * A graph lives in one arena and dies with it. */
 #ifndef CORE_GRAPH_GRAPH_H

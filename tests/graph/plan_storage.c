@@ -206,6 +206,10 @@ int main(void)
     CHECK(count_op(&p.backward, CO_OP_CONCAT) == 0); /* gradients are written side by side */
     CHECK(count_op(&p.backward, CO_OP_ADD) == 0);    /* residuals ride in the norms' backward */
     CHECK(count_op(&p.forward, CO_OP_SCALE) == 0 && count_op(&p.backward, CO_OP_SCALE) == 0);
+    /* Saved: q, k, v, attention's output and its statistics, the residual, gate and up. The backward works in their places:
+     * WORK holds swiglu's output, which dies first, and no gradient of gate and up. */
+    CHECK(p.saved_bytes == TOKENS * 4 * (64 + 32 + 32 + 64 + 64 + 256) + 256);
+    CHECK(p.backward.region_bytes[CO_REGION_WORK] == TOKENS * 4 * 128);
     block_case(llama_block, 0, &p, arena);
     block_case(odd_block, 1, &p, arena);
     block_case(odd_block, 0, &p, arena);

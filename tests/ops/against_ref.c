@@ -79,6 +79,7 @@ static void backwards(const device *d, const device *ref, kase *f, const rule *r
             if (harness_type && f->in[1].used && f->in[1].n > 1000 && mode != 1) continue; /* a large vocabulary takes its time */
             rule_apply(r, f, dy, &res, mode == 1, sum_fp32, &b);
             if (mode == 2 && r->share) share(&b, 0, r->share - 1);
+            for (int i = 0; mode == 2 && i < r->twins; i++) share(&b, r->n_out - r->twins + i, i);
             if (mode >= 3) {
                 free(b.out[mode - 3].v);
                 b.out[mode - 3] = (arg){0};
@@ -86,7 +87,7 @@ static void backwards(const device *d, const device *ref, kase *f, const rule *r
             int any = 0;
             for (int o = 0; o < r->n_out; o++) any |= b.out[o].used;
             if (r->op == CO_OP_TOKEN_LOGPROB_GRAD && mode == 3) any = 0; /* its logp is always wanted */
-            if (any && (mode != 2 || r->share)) compare(d, ref, &b);
+            if (any && (mode != 2 || r->share || r->twins)) compare(d, ref, &b);
             kase_free(&b);
         }
     free(res.v);

@@ -275,7 +275,8 @@ RULES(r_layernorm, {CO_OP_LAYERNORM_BWD, 3, {IN(0), IN(1), DY}, 3, {0, 1, 2}, 0,
       {CO_OP_LAYERNORM_BWD, 4, {IN(0), IN(1), DY, FROM_RES}, 3, {0, 1, 2}, 0, 4});
 RULES(r_rope, {CO_OP_ROPE_BWD, 2, {DY, IN(1)}, 1, {0}, 0, 1});
 RULES(r_attention, {CO_OP_ATTENTION_BWD, 6, {IN(0), IN(1), IN(2), FROM_OUT, FROM_OUT + 1, DY}, 3, {0, 1, 2}});
-RULES(r_swiglu, {CO_OP_SWIGLU_BWD, 3, {IN(0), IN(1), DY}, 2, {0, 1}, 0, 3}, {CO_OP_SWIGLU_GRAD, 3, {IN(0), IN(1), DY}, 3, {10, 0, 1}, 0, 3});
+RULES(r_swiglu, {CO_OP_SWIGLU_BWD, 3, {IN(0), IN(1), DY}, 2, {0, 1}, 0, 3}, {CO_OP_SWIGLU_BWD, 3, {IN(0), IN(1), DY}, 2, {0, 1}, .twins = 2},
+      {CO_OP_SWIGLU_GRAD, 3, {IN(0), IN(1), DY}, 3, {10, 0, 1}, 0, 3, 2});
 RULES(r_gelu, {CO_OP_GELU_BWD, 2, {IN(0), DY}, 1, {0}, 0, 2});
 RULES(r_silu, {CO_OP_SILU_BWD, 2, {IN(0), DY}, 1, {0}, 0, 2});
 RULES(r_relu, {CO_OP_RELU_BWD, 2, {IN(0), DY}, 1, {0}, 0, 2});

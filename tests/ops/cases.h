@@ -12,6 +12,7 @@ typedef struct rule {
     int n_out, out[3]; /* forward input whose gradient it is; 10 + i: forward output i again */
     int attrs;         /* ATTRS_*                                                           */
     int share;         /* 1 + backward input that output 0 may stand on, 0: none            */
+    int twins;         /* the last `twins` outputs may stand on the first inputs             */
 } rule;
 
 typedef struct entry {

@@ -30,7 +30,10 @@ typedef enum co_region {
 /* What ne[0] means: plans are made for a capacity, a run binds live counts (co_live). */
 typedef enum co_rows { CO_ROWS_FIXED = 0, CO_ROWS_TOKENS, CO_ROWS_SEQS, CO_ROWS_GATHERED } co_rows;
 
-enum { CO_VALUE_ADDS = 1u << 0 }; /* GRAD value: a later contribution within one plan, always adds */
+enum {
+    CO_VALUE_ADDS = 1u << 0, /* GRAD value: a later contribution within one plan, always adds */
+    CO_VALUE_LOCAL = 1u << 1 /* SAVED value: stands where one that is no longer needed stood, and no other plan reads it */
+};
 
 typedef struct co_plan_value {
     co_tensor shape;   /* data == NULL; ne[0] is the capacity */
