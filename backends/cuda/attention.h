@@ -59,7 +59,8 @@ size_t cuda_attn_backward_scratch(const cuda_attn_dev *d, const cuda_attn *a);
 size_t cuda_attn_cached_scratch(const cuda_attn_dev *d, const cuda_attn *a);
 
 /* An index of the batch's sequences (first and last row of each token's sequence, tiles by falling cost) is the same for
- * every layer: queue cuda_attn_index once a batch and give the result to each call; with index NULL a call makes
+ * every layer: queue cuda_attn_index once a batch and give the result to each call (calls that share one must follow each other, as
+ * those of one stream do); with index NULL a call makes
  * its own in its scratch, at one more launch (2 to 3 us). */
 size_t cuda_attn_index_bytes(int32_t tokens);
 cudaError_t cuda_attn_index(const cuda_attn_dev *d, int32_t tokens, const cuda_attn_live *live, void *index, cudaStream_t stream);

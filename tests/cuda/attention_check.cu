@@ -1,5 +1,5 @@
 /* attention_check.cu: holds the attention kernels to a double-precision reference, and times them.
- *   attention_check [check|small|bench|all]     exit 1: a case failed, 77: no device; small: a subset, for compute-sanitizer
+ *   attention_check [check|small|bench [PART OF A NAME]|all]     exit 1: a case failed, 77: no device; small: a subset, for compute-sanitizer
  * Every case runs with each family of kernels that serves it (a lower compute capability is pretended to reach the older ones), twice
  * (the bits must agree), with live counts from the host and from the device, NaN in what must not be read and a mark in what must not
  * be written. */
@@ -250,7 +250,7 @@ static void check(bool small)
     printf("attention: %d of %d checks failed\n", failures, cases);
 }
 
-void attention_bench(const cuda_attn_dev *d);
+void attention_bench(const cuda_attn_dev *d, const char *only);
 int main(int argc, char **argv)
 {
     const std::string what = argc > 1 ? argv[1] : "all";
@@ -258,6 +258,6 @@ int main(int argc, char **argv)
     if (cudaGetDeviceCount(&devices) != cudaSuccess || devices == 0) return printf("no CUDA device\n"), 77;
     CHECK(cuda_attn_open(&dev, 0));
     if (what != "bench") check(what == "small");
-    if (what == "bench" || what == "all") attention_bench(&dev);
+    if (what == "bench" || what == "all") attention_bench(&dev, argc > 2 ? argv[2] : "");
     return failures ? 1 : 0;
 }

