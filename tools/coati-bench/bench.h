@@ -38,13 +38,14 @@ typedef struct parts { /* one of each plugin kind, open */
     void *base_self;
     param_table *params;
 } parts;
-int parts_open(parts *p, const shape *s, const bench_opts *o); /* parts.c; closes nothing on failure: parts_close */
+int parts_open(parts *p, const shape *s, const bench_opts *o); /* parts.c; s NULL: no model. parts_close also after a failure */
 void parts_close(parts *p);
 /* Every parameter from one table of normal numbers, scaled as the model says: quick also for billions. */
 int parts_fill(const parts *p, engine *e);
 
 int bench_train(const shape *s, const bench_opts *o);    /* train.c */
 int bench_generate(const shape *s, const bench_opts *o); /* generate.c */
+int bench_update(int64_t n, const bench_opts *o);        /* update.c: AdamW over n parameters in host memory */
 /* tokenize.c: the tokenizer of a model's directory on the texts of files, each of which ends in NUL or with its file. */
 int bench_tokenize(const char *dir, const char *const *files, int n_files, int rounds);
 

@@ -47,6 +47,7 @@ double bench_median(double *v, int n)
 
 static const char help[] =
     "usage: coati-bench [--preset 15m|110m|all | --config FILE --seqs N --seq-len N] [OPTIONS]\n"
+    "       coati-bench --update N [--dtype TYPE]\n"
     "       coati-bench --tokenize DIR [--steps N] FILE …\n"
     "Measures whole training steps (forward, backward, clipping, AdamW) of a model with random weights on random tokens, and\n"
     "the speed of a large product before each step. Their floor: the step's operations at that speed.\n"
@@ -62,6 +63,8 @@ static const char help[] =
     "  --threads N       cpu: threads, 0: every core (0)\n"
     "  --checkpointing   keep block inputs only\n"
     "  --profile         also where the time went, by op and shape, on stderr\n"
+    "  --update N        instead: AdamW over N million parameters in host memory, gradients and copies in --dtype, masters and\n"
+    "                    states in fp32, beside a plain copy of memory\n"
     "  --tokenize DIR    instead: how quickly the tokenizer in DIR opens, and encodes the texts in FILEs (each ends in NUL, or\n"
     "                    with its file), the first time and N times more, on one thread\n"
     "  -v, -q            say more, say less\n"
@@ -78,11 +81,12 @@ static int number(const char *text, int least, int most, const char *option, int
 }
 
 /* Runs the chosen shapes. */
-static int run(const char *preset, shape *own, const char *file, const bench_opts *o)
+static int run(const char *preset, shape *own, const char *file, int update, const bench_opts *o)
 {
     int r = CO_OK, any = 0;
     if (strcmp(o->dtype, "fp32") != 0 && strcmp(o->dtype, "bf16") != 0 && strcmp(o->dtype, "fp16") != 0)
         return FAIL(CO_E_CONFIG, "--dtype %s: fp32, bf16 or fp16", o->dtype);
+    if (update) return bench_update((int64_t)update * 1000000, o);
     if (file) {
         char *text = NULL;
         size_t bytes = 0;
@@ -107,17 +111,18 @@ int main(int argc, char **argv)
     static const struct option longs[] = {
         {"preset", 1, 0, 'p'}, {"steps", 1, 0, 's'}, {"threads", 1, 0, 't'}, {"checkpointing", 0, 0, 'c'}, {"profile", 0, 0, 'P'},
         {"config", 1, 0, CONFIG}, {"seqs", 1, 0, SEQS}, {"new-tokens", 1, 0, NEW}, {"seq-len", 1, 0, SEQ_LEN}, {"backend", 1, 0, BACKEND},
-        {"dtype", 1, 0, DTYPE}, {"lora-rank", 1, 0, LORA}, {"tokenize", 1, 0, 'T'}, {"help", 0, 0, 'h'}, {"version", 0, 0, 'V'}, {0, 0, 0, 0}};
+        {"dtype", 1, 0, DTYPE}, {"lora-rank", 1, 0, LORA}, {"update", 1, 0, 'U'}, {"tokenize", 1, 0, 'T'}, {"help", 0, 0, 'h'}, {"version", 0, 0, 'V'}, {0, 0, 0, 0}};
     const char *preset = "all", *file = NULL, *tokenize = NULL;
     bench_opts o = {.threads = "0", .steps = 5, .backend = "cpu", .dtype = "fp32"};
     shape own = {.seqs = 8, .seq_len = 512};
-    int opt, r = CO_OK;
+    int opt, update = 0, r = CO_OK;
     while (r == CO_OK && (opt = getopt_long(argc, argv, "vqh", longs, NULL)) != -1) {
         switch (opt) {
         case 'p': preset = optarg; break;
         case 's': r = number(optarg, 1, BENCH_MAX_STEPS, "--steps", &o.steps); break;
         case 't': o.threads = optarg; break;
         case 'c': o.checkpoint = 1; break;
+        case 'U': r = number(optarg, 1, 1 << 20, "--update", &update); break;
         case 'T': tokenize = optarg; break;
         case 'P': o.profile = 1; break;
         case CONFIG: file = optarg; break;
@@ -136,7 +141,7 @@ int main(int argc, char **argv)
     }
     if (r == CO_OK && !tokenize && optind < argc) r = FAIL(CO_E_CONFIG, "unexpected argument '%s'", argv[optind]);
     if (r == CO_OK && tokenize && optind == argc) r = FAIL(CO_E_CONFIG, "--tokenize needs files to read texts from");
-    if (r == CO_OK) r = tokenize ? bench_tokenize(tokenize, (const char *const *)argv + optind, argc - optind, o.steps) : run(preset, &own, file, &o);
+    if (r == CO_OK) r = tokenize ? bench_tokenize(tokenize, (const char *const *)argv + optind, argc - optind, o.steps) : run(preset, &own, file, update, &o);
     if (r) fprintf(stderr, "coati-bench: %s\n", error_message());
     return error_exit_code(r);
 }

@@ -62,7 +62,7 @@ int parts_open(parts *p, const shape *s, const bench_opts *o)
 {
     *p = (parts){.h = host_new(NULL), .c = config_new()};
     int r = p->h && p->c ? open_plugins(p, o) : CO_E_NOMEM;
-    return r == CO_OK ? open_model(p, s, o) : r;
+    return r == CO_OK && s ? open_model(p, s, o) : r;
 }
 
 void parts_close(parts *p)
