@@ -16,6 +16,17 @@ int cuda_check(const gpu *c, cudaError_t e, const char *what)
                    what, cudaGetErrorString(e));
 }
 
+/* Which rank of this machine this is, as its launcher says; 0 without one. */
+static int local_rank(void)
+{
+    static const char *const names[] = {"OMPI_COMM_WORLD_LOCAL_RANK", "MPI_LOCALRANKID", "SLURM_LOCALID"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        const char *text = getenv(names[i]);
+        if (text && *text >= '0' && *text <= '9') return (int)strtol(text, NULL, 10);
+    }
+    return 0;
+}
+
 static int choose_device(gpu *c, int64_t wanted)
 {
     int n = 0;
@@ -23,7 +34,7 @@ static int choose_device(gpu *c, int64_t wanted)
     if (e != cudaSuccess || n == 0)
         return CO_FAIL(c->host, CO_E_CONFIG, "backend cuda: no GPU can be used (%s): is a driver installed, and does CUDA_VISIBLE_DEVICES "
                        "show a device? [run] backend = cpu needs none", e == cudaSuccess ? "none is visible" : cudaGetErrorString(e));
-    c->device = wanted < 0 ? 0 : (int)wanted;
+    c->device = wanted < 0 ? local_rank() % n : (int)wanted; /* more ranks than GPUs share them */
     if (c->device >= n)
         return CO_FAIL(c->host, CO_E_CONFIG, "backend cuda: there is no device %d, the visible ones are 0 to %d", c->device, n - 1);
     struct cudaDeviceProp p;

@@ -105,6 +105,19 @@ const char *st_metadata(const st_set *s, const char *key)
 }
 
 /* The file promises no alignment, so values are fetched by memcpy, which compiles to plain loads. */
+co_dtype st_main_dtype(const st_set *w)
+{
+    static const co_dtype types[] = {CO_F32, CO_BF16, CO_F16};
+    double n[3] = {0};
+    int most = 0;
+    for (size_t i = 0; i < st_count(w); i++)
+        for (int k = 0; k < 3; k++)
+            if (st_at(w, i)->dtype == types[k]) n[k] += (double)(st_at(w, i)->bytes / co_dtype_bytes(types[k]));
+    for (int k = 1; k < 3; k++)
+        if (n[k] > n[most]) most = k;
+    return types[most];
+}
+
 int st_read_f32(const st_tensor *t, int64_t first, int64_t n, float *out)
 {
     uint32_t dtype;

@@ -25,6 +25,7 @@ void st_close(st_set *s);
 size_t st_count(const st_set *s);
 const st_tensor *st_at(const st_set *s, size_t i);               /* in file order */
 const st_tensor *st_find(const st_set *s, const char *name);     /* NULL if absent */
+co_dtype st_main_dtype(const st_set *s); /* fp32, bf16 or fp16: the type that most of the weights are stored in */
 const char *st_metadata(const st_set *s, const char *key);       /* __metadata__ of the first file, or NULL */
 /* Elements [first, first+n) as fp32 (F32, F16, BF16, F64 stored). */
 int st_read_f32(const st_tensor *t, int64_t first, int64_t n, float *out);

@@ -26,6 +26,7 @@ struct generator {
     param_table *table;
     engine *engine;
     int64_t slots, max_len;
+    co_dtype dtype; /* of activations, and of weights that are not held as they are stored */
     decoder *decoder;
 };
 
@@ -51,7 +52,50 @@ static int open_model(generator *g, const char *dir)
         r = PLUGIN("the model's open()", g->model->open(host_services(g->host), opts, hf_config_meta(g->hf), &g->model_self));
     }
     mem_free(opts);
-    return r == CO_OK ? param_table_build(g->model, g->model_self, CO_F32, &g->table) : r;
+    return r == CO_OK ? param_table_build(g->model, g->model_self, g->dtype, &g->table) : r;
+}
+
+/* A device decodes in what the weights are stored in: its memory holds them once, its products are made for it. */
+static int choose_dtype(generator *g, const char *dir, const char *wanted)
+{
+    static const struct { const char *name; co_dtype t; } list[] = {{"fp32", CO_F32}, {"bf16", CO_BF16}, {"fp16", CO_F16}};
+    const int choose = !wanted || strcmp(wanted, "auto") == 0;
+    const char *name = "fp32";
+    st_set *file = NULL;
+    int r = CO_OK;
+    if (choose && g->backend->flags & CO_BACKEND_ASYNC) {
+        r = st_open_dir(dir, &file);
+        if (r) return r;
+        const co_dtype stored = st_main_dtype(file);
+        st_close(file);
+        for (size_t i = 0; i < sizeof list / sizeof *list; i++)
+            if (list[i].t == stored && g->backend->dtypes & 1u << stored) name = list[i].name;
+    } else if (!choose) {
+        name = wanted;
+    }
+    for (size_t i = 0; i < sizeof list / sizeof *list; i++) {
+        if (strcmp(list[i].name, name) != 0) continue;
+        g->dtype = list[i].t;
+        return g->backend->dtypes & 1u << g->dtype ? CO_OK : FAIL(CO_E_CONFIG, "the backend does not compute in %s", name);
+    }
+    return FAIL(CO_E_CONFIG, "dtype %s: expected auto, fp32, bf16 or fp16", wanted);
+}
+
+/* Before anything is taken: exit code 4 with the way out, instead of a device that is full half way. */
+static int check_memory(const generator *g)
+{
+    engine_memory m;
+    size_t available = 0, all = 0;
+    engine_bytes(g->engine, &m);
+    const int r = PLUGIN("the backend's memory()", g->backend->memory(g->backend_self, &available, &all));
+    if (r || m.total <= available) return r;
+    return FAIL(CO_E_NOMEM, "generating needs %.1f GiB and %.1f GiB are free: %.1f for weights, %.1f for the cache of %lld sequences of %lld positions. %s",
+                (double)m.total / 1073741824, (double)available / 1073741824, (double)m.params / 1073741824, (double)m.cache / 1073741824,
+                (long long)g->slots, (long long)g->max_len,
+                m.cache > m.params / 2 && g->slots > 1 ? "Take fewer sequences at once (--batch)"
+                : m.cache > m.params / 2              ? "Take a shorter context (--context)"
+                : g->dtype == CO_F32                  ? "Weights of 16 bits take half (--dtype bf16)"
+                                                      : "Use a smaller model or another machine");
 }
 
 /* Opens the adapters, and wraps the model so that each of them fits. */
@@ -69,7 +113,7 @@ static int open_adapters(generator *g, const generator_args *a)
     if (r) return r;
     param_table_free(g->table);
     g->table = NULL;
-    return param_table_build(lora_model(g->lora), g->lora, CO_F32, &g->table);
+    return param_table_build(lora_model(g->lora), g->lora, g->dtype, &g->table);
 }
 
 static int write_param(void *ctx, uint32_t param, int64_t first, int64_t n, const float *values)
@@ -87,6 +131,7 @@ static int open_engine(generator *g, const char *dir)
     int r = st_open_dir(dir, &file);
     if (r == CO_OK && g->backend->flags & CO_BACKEND_STORED) params_hold_stored(g->table, file, 1); /* decoding is bound by reading weights */
     if (r == CO_OK) r = engine_open(&a, &g->engine);
+    if (r == CO_OK) r = check_memory(g);
     if (r == CO_OK) r = engine_allocate(g->engine);
     if (r == CO_OK) r = params_load(g->table, file, g->hf, 0, write_param, g->engine, NULL);
     st_close(file);
@@ -119,6 +164,7 @@ int generator_open(const generator_args *a, generator **out)
     mem_free(opts);
     if (r == CO_OK) r = feature(g, CO_KIND_STRATEGY, "naive", &f, &g->strategy_opts);
     if (r == CO_OK) g->strategy = host_strategy(g->host, f);
+    if (r == CO_OK) r = choose_dtype(g, a->model_dir, a->dtype);
     if (r == CO_OK) r = open_model(g, a->model_dir);
     if (r == CO_OK) r = open_adapters(g, a);
     if (r == CO_OK) r = tokenizer_open(g->host, g->config, "auto", a->model_dir, &g->tokenizer);

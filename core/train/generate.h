@@ -11,6 +11,7 @@ typedef struct generator_args {
     int64_t slots;      /* sequences at once */
     int64_t max_len;    /* positions a sequence, prompt included; 0: the model's most, at most 4096 */
     const char *threads; /* NULL: the backend's choice */
+    const char *dtype;   /* fp32, bf16, fp16; NULL or auto: on a device what the weights are stored in, else fp32 */
     const char *const *adapters; /* directories in PEFT's layout, all open at once; the first is in use */
     size_t n_adapters;
 } generator_args;

@@ -27,7 +27,8 @@ static const co_opt run_rows[] = {
     ROW(run_opts, stop_after, "stop_after", CO_OPT_INT, "0", 0, 1e15, NULL, "end early after this many steps, resumable; 0: never"),
     ROW(run_opts, save_model, "save_model", CO_OPT_BOOL, "1", 0, 0, NULL, "write model/ at the end"),
     ROW(run_opts, save_dtype, "save_dtype", CO_OPT_ENUM, "auto", 0, 0, save_dtypes, "of model/; auto: as the weights it began with are stored, fp32 after a random start"),
-    ROW(run_opts, deterministic, "deterministic", CO_OPT_BOOL, "0", 0, 0, NULL, "same bits every time; the CPU always is"), CO_OPT_END};
+    ROW(run_opts, deterministic, "deterministic", CO_OPT_BOOL, "0", 0, 0, NULL, "same bits every time; the CPU always is"),
+    ROW(run_opts, device, "device", CO_OPT_INT, "-1", -1, 1023, NULL, "cuda: which of the GPUs that CUDA_VISIBLE_DEVICES shows; -1: the rank's own"), CO_OPT_END};
 static const co_opt model_rows[] = {
     {"path", CO_OPT_PATH, offsetof(model_opts, path), CO_OPT_REQUIRED | CO_OPT_FILE_EXISTS, NULL, 0, 0, NULL, "Hugging Face directory"},
     ROW(model_opts, arch, "arch", CO_OPT_STR, "auto", 0, 0, NULL, "model plugin; auto: by config.json's model_type"),

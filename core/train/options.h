@@ -6,6 +6,7 @@
 
 typedef struct run_opts {
     int32_t stage, save_model, deterministic, save_dtype; /* save_dtype: SAVE_* */
+    int64_t device; /* -1: the rank's own */
     const char *output, *backend;
     int64_t seed, max_steps, epochs, stop_after;
 } run_opts;

@@ -19,11 +19,25 @@ int run_bind_feature(run *r, const char *section, const co_feature *f, void **op
     return config_bind(r->config, section, f->opts, host_plugin_of(r->host, f)->magic.opt_stride, f->name, *opts);
 }
 
+/* [run] says what of every backend; [backend], where it names the key itself, wins. */
+static int hand_to_backend(run *r, const co_feature *f, const char *key, const char *value)
+{
+    const size_t stride = host_plugin_of(r->host, f)->magic.opt_stride;
+    for (const co_opt *o = f->opts; o && o->key; o = (const co_opt *)(const void *)((const char *)o + stride))
+        if (strcmp(o->key, key) == 0) return config_get(r->config, "backend", key) ? CO_OK : config_set(r->config, "backend", key, value);
+    return CO_E_UNSUPPORTED;
+}
+
 static int open_backend(run *r)
 {
     const co_feature *f;
     void *opts = NULL;
+    char device[16];
     int s = host_feature(r->host, CO_KIND_BACKEND, r->o.run.backend, &f);
+    if (s == CO_OK && r->o.run.deterministic) (void)hand_to_backend(r, f, "deterministic", "1"); /* one without the key always is */
+    snprintf(device, sizeof device, "%d", (int)r->o.run.device);
+    if (s == CO_OK && r->o.run.device >= 0 && hand_to_backend(r, f, "device", device) == CO_E_UNSUPPORTED)
+        s = FAIL(CO_E_CONFIG, "[run] device = %s: backend %s has no devices to choose from; it is for cuda", device, f->name);
     if (s == CO_OK) s = run_bind_feature(r, "backend", f, &opts);
     if (s == CO_OK) {
         r->backend = host_backend(r->host, f);
@@ -128,20 +142,6 @@ static int open_table(run *r)
     return s;
 }
 
-/* The type that holds most of the weights, of those a model can be written in. */
-static co_dtype most_stored(const st_set *w)
-{
-    static const co_dtype types[] = {CO_F32, CO_BF16, CO_F16};
-    double n[3] = {0};
-    int most = 0;
-    for (size_t i = 0; i < st_count(w); i++)
-        for (int k = 0; k < 3; k++)
-            if (st_at(w, i)->dtype == types[k]) n[k] += (double)(st_at(w, i)->bytes / co_dtype_bytes(types[k]));
-    for (int k = 1; k < 3; k++)
-        if (n[k] > n[most]) most = k;
-    return types[most];
-}
-
 static int open_model(run *r, const char *adapter_dir)
 {
     const co_feature *f;
@@ -161,7 +161,7 @@ static int open_model(run *r, const char *adapter_dir)
     if (s == CO_OK) s = open_table(r);
     if (s == CO_OK && r->o.model.init == INIT_PRETRAINED) s = st_open_dir(r->o.model.path, &r->weights);
     if (s == CO_OK && r->weights) s = params_load(r->table, r->weights, r->hf, 0, NULL, NULL, NULL); /* the checks only */
-    if (s == CO_OK && r->weights) r->stored = most_stored(r->weights);
+    if (s == CO_OK && r->weights) r->stored = st_main_dtype(r->weights);
     if (s == CO_OK && r->weights && r->backend->flags & CO_BACKEND_STORED) params_hold_stored(r->table, r->weights, !r->optim);
     return s;
 }

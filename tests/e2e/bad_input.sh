@@ -36,6 +36,8 @@ ini '[eval]' 'every = 1.5'
 check "wrong type in a file" exits 2 'bad.ini:2: [eval] every = 1.5: expected a whole number' "$run" bad.ini
 ini '[schedule]' 'warmup_ratio = 2'
 check "out of range in a file" exits 2 'bad.ini:2: [schedule] warmup_ratio = 2: out of range, 0 to 1 is allowed' "$run" bad.ini
+check "a GPU of a backend without" exits 2 '[run] device = 1: backend cpu has no devices to choose from' "$run" --check train.ini run.device=1
+check "deterministic, as the CPU always is" "$run" -q --check train.ini run.deterministic=1
 ini '[backend]' 'threads = -1'
 check "a plugin's key out of range" exits 2 'bad.ini:2: [backend] threads = -1: out of range, 0 to 1024 is allowed' "$run" bad.ini
 grep -v '^output' train.ini > no_output.ini

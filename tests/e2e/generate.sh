@@ -88,6 +88,16 @@ for _ in 1 2 3 4 5; do
 done
 check "the first words come before the last" [ "$got" -gt 0 -a "$got" -lt 40 ]
 
+# Types: bf16 and fp16 say what fp32 says, within their rounding; auto is fp32 on the CPU.
+near() { awk -v a="$1" -v b="$2" 'BEGIN { d = a - b; exit !(a != "" && b != "" && d < 0.05 && d > -0.05) }'; }
+for t in bf16 fp16; do
+  check "--dtype $t: the same token" is "$(ids --prompt "$prompt" --max-new-tokens 1 --dtype $t)" "$(ids --prompt "$prompt" --max-new-tokens 1)"
+  check "--dtype $t: nearly the same probability" near "$(first --prompt "$prompt" --dtype $t)" "$(first --prompt "$prompt")"
+  check "--dtype $t: not the same bits" differ "$(first --prompt "$prompt" --dtype $t)" "$(first --prompt "$prompt")"
+done
+check "--dtype auto: fp32" is "$(first --prompt "$prompt" --dtype auto)" "$(first --prompt "$prompt" --dtype fp32)"
+check "--context holds it" g --prompt "$prompt" --context 60 --max-new-tokens 4
+
 # Chat and template.
 check "--chat answers each line" is "$(printf '%s\n' "$prompt" "a" | g --chat --max-new-tokens 10)" "$(g --prompt "$prompt" --max-new-tokens 10; g --prompt a --max-new-tokens 10)"
 check "--chat: the last line without an end" is "$(printf '%s' "$prompt" | g --chat --max-new-tokens 10)" "$(g --prompt "$prompt" --max-new-tokens 10)"
@@ -107,6 +117,11 @@ bad() { check "$1" exits "$2" "$3" "$gen" "${@:4}"; }
 bad "no model"            2 "--model DIR is missing" --prompt x
 bad "no prompt"           2 "exactly one of" --model $model
 bad "two prompts"         2 "exactly one of" --model $model --prompt x --chat
+bad "no such type"        2 "expected auto, fp32, bf16 or fp16" --model $model --prompt x --dtype fp9
+bad "a short context"     2 "2" --model $model --prompt "$prompt" --context 2
+cp -r $model wide && sed -i -E 's/("max_position_embeddings": *)[0-9]+/\11073741824/' wide/config.json
+bad "more than fits"      4 "Take fewer sequences at once (--batch)" --model wide --prompts prompts.txt --batch 4096 --context 16777216
+bad "too long a context"  4 "Take a shorter context (--context)" --model wide --prompt x --context 1073741824
 bad "an extra argument"   2 "quote" --model $model --prompt x y
 bad "unknown option"      2 "--help" --nonsense
 bad "no value"            2 "--help" --model

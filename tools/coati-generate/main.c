@@ -26,7 +26,9 @@ static const char help[] =
     "  --top-p P             1: off (1)\n"
     "  --seed S              of the draws (42)\n"
     "  --backend NAME        (cpu)\n"
-    "  --threads N           (every core)\n"
+    "  --dtype TYPE          auto, fp32, bf16 or fp16; auto: fp32 on the CPU, on a GPU what the weights are stored in (auto)\n"
+    "  --context N           positions a sequence, prompt included; 0: the model's, at most 4096 (0)\n"
+    "  --threads N           cpu: threads (every core)\n"
     "  --batch N             prompts at once (8)\n"
     "  --json                one JSON object a prompt and line: prompt, text, ids, logprobs, finish\n"
     "                        (eos or length); with --adapter also adapter\n"
@@ -35,8 +37,8 @@ static const char help[] =
 enum { MAX_ADAPTERS = 16, DEFAULT_NEW = 128 };
 
 typedef struct args {
-    const char *model, *prompt, *prompts, *templ, *backend, *threads;
-    int64_t max_new, batch; /* max_new below 0: the default */
+    const char *model, *prompt, *prompts, *templ, *backend, *dtype, *threads;
+    int64_t max_new, batch, context; /* max_new below 0: the default */
     sample_opts sample;
     int json, chat;
     const char *adapters[MAX_ADAPTERS];
@@ -231,11 +233,12 @@ static int whole_number(const char *option, const char *text, int64_t lo, int64_
 
 static int parse(int argc, char **argv, args *a)
 {
-    enum { MODEL = 256, PROMPT, PROMPTS, CHAT, TEMPLATE, MAX_NEW, TEMP, TOP_K, TOP_P, SEED, BACKEND, THREADS, BATCH, JSON, ADAPTER, HELP, VERSION };
+    enum { MODEL = 256, PROMPT, PROMPTS, CHAT, TEMPLATE, MAX_NEW, TEMP, TOP_K, TOP_P, SEED, BACKEND, DTYPE, CONTEXT, THREADS, BATCH, JSON, ADAPTER, HELP, VERSION };
     static const struct option longs[] = {
         {"model", 1, 0, MODEL}, {"prompt", 1, 0, PROMPT}, {"prompts", 1, 0, PROMPTS}, {"chat", 0, 0, CHAT}, {"template", 1, 0, TEMPLATE},
         {"max-new-tokens", 1, 0, MAX_NEW}, {"temperature", 1, 0, TEMP}, {"top-k", 1, 0, TOP_K}, {"top-p", 1, 0, TOP_P}, {"seed", 1, 0, SEED},
-        {"backend", 1, 0, BACKEND}, {"threads", 1, 0, THREADS}, {"batch", 1, 0, BATCH}, {"json", 0, 0, JSON}, {"adapter", 1, 0, ADAPTER},
+        {"backend", 1, 0, BACKEND}, {"dtype", 1, 0, DTYPE}, {"context", 1, 0, CONTEXT},
+        {"threads", 1, 0, THREADS}, {"batch", 1, 0, BATCH}, {"json", 0, 0, JSON}, {"adapter", 1, 0, ADAPTER},
         {"help", 0, 0, HELP}, {"version", 0, 0, VERSION}, {0, 0, 0, 0}};
     int opt, s = CO_OK;
     int64_t seed;
@@ -253,6 +256,8 @@ static int parse(int argc, char **argv, args *a)
         case TOP_P: s = number("--top-p", optarg, 0, 1, &a->sample.top_p); break;
         case SEED: s = whole_number("--seed", optarg, INT64_MIN, INT64_MAX, &seed), a->sample.seed = (uint64_t)seed; break;
         case BACKEND: a->backend = optarg; break;
+        case DTYPE: a->dtype = optarg; break;
+        case CONTEXT: s = whole_number("--context", optarg, 0, INT32_MAX, &a->context); break;
         case THREADS: a->threads = optarg; break;
         case BATCH: s = whole_number("--batch", optarg, 1, 4096, &a->batch); break;
         case JSON: a->json = 1; break;
@@ -281,7 +286,7 @@ int main(int argc, char **argv)
     data_template *t = NULL;
     int s = parse(argc, argv, &a);
     if (s == CO_OK && a.templ && strcmp(a.templ, "none") != 0) s = template_open(a.templ, NULL, &t);
-    if (s == CO_OK) s = generator_open(&(generator_args){.model_dir = a.model, .backend = a.backend, .threads = a.threads, .slots = a.prompts ? a.batch : 1,
+    if (s == CO_OK) s = generator_open(&(generator_args){.model_dir = a.model, .backend = a.backend, .threads = a.threads, .dtype = a.dtype, .max_len = a.context, .slots = a.prompts ? a.batch : 1,
                                                            .adapters = a.adapters, .n_adapters = a.n_adapters}, &o.g);
     if (s == CO_OK) {
         o.t = generator_tokenizer(o.g);
