@@ -267,6 +267,8 @@ int engine_gather(engine *e, uint32_t param, int64_t first, int64_t n, float *ou
     return PLUGIN("the strategy's gather()", e->a.strategy->gather(e->strategy, param, first, n, out));
 }
 
+void *engine_strategy(const engine *e) { return e->strategy; }
+
 int engine_read_grad(engine *e, uint32_t param, int64_t first, int64_t n, float *out)
 {
     const param_table *t = e->a.params;

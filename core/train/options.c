@@ -14,6 +14,7 @@ static const char *const schedules[] = {"cosine", "linear", "constant", NULL};
 static const char *const dtypes[] = {"fp32", "bf16", "fp16", NULL};
 static const char *const save_dtypes[] = {"auto", "fp32", "bf16", "fp16", NULL};
 static const char *const resumes[] = {"auto", "always", "never", NULL};
+static const char *const placements[] = {"auto", "cpu", "cuda", NULL};
 static const char *const dropouts[] = {"off", "config", NULL};
 static const char *const progresses[] = {"auto", "bar", "plain", "off", NULL};
 
@@ -76,7 +77,14 @@ static const co_opt precision_rows[] = {
     ROW(precision_opts, hysteresis, "hysteresis", CO_OPT_INT, "2", 0, 1e9, NULL, "fp16: overflows taken before the scale falls; each further one lowers it, until it has grown"),
     ROW(precision_opts, min_scale, "min_scale", CO_OPT_FLOAT, "1", 0, 1e30, NULL, "fp16: the scale never falls below; 0: no limit"),
     ROW(precision_opts, max_scale, "max_scale", CO_OPT_FLOAT, "4294967296", 0, 1e30, NULL, "fp16: nor grows above; 0: no limit"), CO_OPT_END};
-static const co_opt strategy_rows[] = {ROW(strategy_opts, name, "name", CO_OPT_STR, "naive", 0, 0, NULL, "who holds which bytes"), CO_OPT_END};
+static const co_opt strategy_rows[] = {
+    ROW(strategy_opts, name, "name", CO_OPT_STR, "naive", 0, 0, NULL, "who holds which bytes"),
+    ROW(strategy_opts, bucket_mb, "bucket_mb", CO_OPT_INT, "25", 0, 1 << 20, NULL, "MiB of gradients reduced at a time; a larger tensor goes whole, 0: unit by unit"),
+    ROW(strategy_opts, overlap, "overlap", CO_OPT_BOOL, "1", 0, 0, NULL, "messages and copies beside the computation"),
+    ROW(strategy_opts, placement, "placement", CO_OPT_ENUM, "auto", 0, 0, placements, "gemini: where weights, gradients and optimizer states live"),
+    ROW(strategy_opts, device_memory, "device_memory", CO_OPT_BYTES, "0", 0, 0, NULL, "gemini: device memory a rank may take, activations included; 0: what is free"),
+    ROW(strategy_opts, host_memory, "host_memory", CO_OPT_BYTES, "0", 0, 0, NULL, "zero2_cpu, gemini: host memory all ranks of a node may take; 0: no limit"),
+    ROW(strategy_opts, pin_memory, "pin_memory", CO_OPT_BOOL, "1", 0, 0, NULL, "host memory that devices copy from and to directly"), CO_OPT_END};
 static const co_opt lora_rows[] = {
     ROW(lora_opts, rank, "rank", CO_OPT_INT, "0", 0, 65536, NULL, "of the adapters; above 0 they are all that trains; 0: off"),
     ROW(lora_opts, alpha, "alpha", CO_OPT_FLOAT, "16", 0, 1e9, NULL, "their output is scaled by alpha / rank"),

@@ -28,7 +28,12 @@ typedef struct precision_opts {
     double initial_scale, growth_factor, backoff_factor, min_scale, max_scale; /* fp16 */
     int64_t growth_interval, hysteresis;
 } precision_opts;
-typedef struct strategy_opts { const char *name; } strategy_opts;
+/* Every strategy reads its own of these from the section itself; they are known to all, so that changing `name` is enough. */
+typedef struct strategy_opts {
+    const char *name;
+    int64_t bucket_mb, device_memory, host_memory;
+    int32_t overlap, placement, pin_memory, pad;
+} strategy_opts;
 typedef struct lora_opts { int64_t rank; double alpha, dropout; const char *targets; int32_t bias, rslora, merge, pad; } lora_opts;
 typedef struct checkpoint_opts { const char *every; int64_t keep; int32_t resume, pad; int64_t every_steps; } checkpoint_opts;
 typedef struct log_opts { int64_t every, samples, sample_tokens; int32_t progress, tensorboard, trace, pad; } log_opts;

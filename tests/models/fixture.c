@@ -29,6 +29,17 @@ int fixture_options(fixture *f, const co_feature *feature, void **out, ...)
     return r;
 }
 
+static int strategy_options(fixture *f, const co_feature *feature, const char *const *pairs)
+{
+    config *c = config_new();
+    f->strategy_opts = mem_alloc(feature->opts_size ? feature->opts_size : 1, 16);
+    if (!c || !f->strategy_opts) return CO_E_NOMEM;
+    for (; pairs && *pairs; pairs += 2) (void)config_set(c, "strategy", pairs[0], pairs[1]);
+    const int r = feature->opts ? config_bind(c, "strategy", feature->opts, host_plugin_of(f->host, feature)->magic.opt_stride, feature->name, f->strategy_opts) : CO_OK;
+    config_free(c);
+    return r;
+}
+
 static int write_param(void *ctx, uint32_t param, int64_t first, int64_t n, const float *values)
 {
     return engine_write(ctx, param, 0, first, n, values);
@@ -76,10 +87,12 @@ static int open_all(const fixture_args *a, fixture *f)
     if ((r = f->backend->open(h, opts, &f->backend_self))) return r;
     if (a->wrap) a->wrap(&f->backend, &f->backend_self);
     mem_free(opts);
-    OPEN(CO_KIND_COMM, comm, host_comm, "self", (char *)NULL);
-    r = f->comm->open(h, opts, f->backend, f->backend_self, &f->comm_self);
-    mem_free(opts);
-    if (r) return r;
+    if (!a->comm) {
+        OPEN(CO_KIND_COMM, comm, host_comm, "self", (char *)NULL);
+        r = f->comm->open(h, opts, f->backend, f->backend_self, &f->comm_self);
+        mem_free(opts);
+        if (r) return r;
+    }
     OPEN(CO_KIND_OPTIMIZER, optim, host_optimizer, "adamw", "weight_decay", a->weight_decay ? a->weight_decay : "0", (char *)NULL);
     r = f->optim->open(h, opts, &f->optim_self);
     mem_free(opts);
@@ -88,8 +101,9 @@ static int open_all(const fixture_args *a, fixture *f)
     r = f->loss->open(h, opts, &f->loss_self);
     mem_free(opts);
     if (r) return r;
-    OPEN(CO_KIND_STRATEGY, strategy, host_strategy, "naive", (char *)NULL);
-    f->strategy_opts = opts;
+    if ((r = host_feature(f->host, CO_KIND_STRATEGY, a->strategy ? a->strategy : "naive", &feature))) return r;
+    f->strategy = host_strategy(f->host, feature);
+    if ((r = strategy_options(f, feature, a->strategy_options))) return r;
     if ((r = hf_config_open(a->dir, &f->config))) return r;
     if ((r = host_model_for(f->host, hf_config_model_type(f->config), hf_config_path(f->config), NULL, NULL, &feature))) return r;
     OPEN(CO_KIND_MODEL, model, host_model, feature->name, (char *)NULL);
@@ -104,12 +118,12 @@ static int open_all(const fixture_args *a, fixture *f)
     const engine_args e = {
         .host = h, .backend = f->backend, .backend_self = f->backend_self, .model = f->lora ? lora_model(f->lora) : f->model,
         .model_self = f->lora ? (void *)f->lora : f->model_self, .params = f->table, .strategy = f->strategy, .strategy_opts = f->strategy_opts,
-        .comm = f->comm, .comm_self = f->comm_self, .optim = f->optim, .optim_self = f->optim_self, .loss = f->loss,
+        .comm = a->comm ? a->comm : f->comm, .comm_self = a->comm ? a->comm_self : f->comm_self, .optim = f->optim, .optim_self = f->optim_self, .loss = f->loss,
         .loss_self = f->loss_self, .columns = columns, .n_columns = 2, .max_tokens = a->max_tokens,
         .max_seqs = a->max_seqs, .slots = a->slots, .slot_len = a->slot_len, .pass_tokens = a->pass_tokens,
         .pass_rows = a->pass_rows, .checkpoint_blocks = a->checkpoint_blocks, .dropout = a->dropout, .no_graphs = a->no_graphs,
     };
-    if ((r = engine_open(&e, &f->engine))) return r;
+    if ((r = engine_open(&e, &f->engine)) || a->plan_only) return r;
     if ((r = engine_allocate(f->engine))) return r;
     return fixture_reload(f);
 }

@@ -40,6 +40,11 @@ typedef struct fixture_args {
     double lora_dropout;
     int random;                                       /* weights as the model says they start, seed 1; no file is needed */
     int dropout;                                      /* what the model itself declares, in training */
+    const char *strategy;                             /* NULL: naive */
+    const char *const *strategy_options;              /* NULL, or key, value … NULL */
+    const co_comm_vt *comm;                           /* NULL: self; else given, with comm_self, and not closed */
+    void *comm_self;
+    int plan_only;                                    /* no memory is taken */
 } fixture_args;
 
 /* Prints the error and returns it; everything opened so far is closed by fixture_close. */
