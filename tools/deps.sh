@@ -7,6 +7,7 @@ packages=(
   build-essential cmake ninja-build pkg-config git
   libopenblas-openmp-dev libinih-dev libcjson-dev libsentencepiece-dev libpcre2-dev libutf8proc-dev
   zlib1g-dev libzstd-dev libsnappy-dev liblz4-dev libbrotli-dev
+  libopenmpi-dev openmpi-bin
 )
 
 missing=()

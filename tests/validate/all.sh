@@ -13,7 +13,7 @@ data_of() {
 n=0
 for so in "$1"/coati-*.so; do
   name=$(basename "$so")
-  case $name in *-cuda.so | *-nccl.so | *-mpi.so) continue ;; esac # need a device or a launcher
+  case $name in *-cuda.so | *-nccl.so) continue ;; esac # need a device
   check "$name" "$validate" $(data_of "$name") "$so"
   n=$((n + 1))
 done

@@ -13,6 +13,7 @@ if(NOT CMAKE_BUILD_TYPE)
 endif()
 find_package(Threads REQUIRED)
 find_package(OpenMP REQUIRED COMPONENTS C) # here, so that static programs see the imported target too
+find_package(MPI QUIET COMPONENTS C) # likewise; without it there is no comm mpi
 
 # Warnings and feature macros every target of ours gets.
 function(coati_flags target)
@@ -59,20 +60,33 @@ function(coati_add_tool name)
   install(TARGETS ${name} RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
 endfunction()
 
-# coati_add_test(name sources…): a test program over the core, run from the build folder. It finds files through
+# coati_add_test(name [NO_RUN] sources…): a test program over the core, run from the build folder unless NO_RUN. It finds files through
 # COATI_SOURCE_DIR (compile-time) and plugins through COATI_PLUGIN_PATH (environment). Threads that wait sleep: on a busy
 # machine spinning ones make tiny models fifteen times slower.
 function(coati_add_test name)
-  add_executable(${name} ${ARGN})
+  cmake_parse_arguments(TEST "NO_RUN" "" "" ${ARGN})
+  add_executable(${name} ${TEST_UNPARSED_ARGUMENTS})
   set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
   target_link_libraries(${name} PRIVATE coati_core m)
   target_include_directories(${name} PRIVATE ${CMAKE_SOURCE_DIR}/tests)
   target_compile_definitions(${name} PRIVATE COATI_SOURCE_DIR="${CMAKE_SOURCE_DIR}"
     COATI_BINARY_DIR="${CMAKE_BINARY_DIR}")
   coati_flags(${name})
+  if(TEST_NO_RUN)
+    return()
+  endif()
   add_test(NAME ${name} COMMAND ${name})
   set_tests_properties(${name} PROPERTIES TIMEOUT 300
     ENVIRONMENT "COATI_PLUGIN_PATH=${COATI_PLUGIN_DIR};COATI_BIN=${CMAKE_RUNTIME_OUTPUT_DIRECTORY};OMP_WAIT_POLICY=passive")
+endfunction()
+
+# coati_add_ranks_test(name target ranks args…): a program of coati_add_test's kind, run by as many ranks on this machine. Leaks are
+# told from Open MPI's by whole stacks, since it unloads parts of itself.
+function(coati_add_ranks_test name target ranks)
+  add_test(NAME ${name} COMMAND ${MPIEXEC_EXECUTABLE} --allow-run-as-root --oversubscribe --bind-to none
+    --mca mpi_yield_when_idle 1 -n ${ranks} $<TARGET_FILE:${target}> ${ARGN})
+  set_tests_properties(${name} PROPERTIES TIMEOUT 300 PROCESSORS 2 ENVIRONMENT
+    "COATI_PLUGIN_PATH=${COATI_PLUGIN_DIR};COATI_BIN=${CMAKE_RUNTIME_OUTPUT_DIRECTORY};OMP_WAIT_POLICY=passive;OMP_NUM_THREADS=1;LSAN_OPTIONS=suppressions=${CMAKE_SOURCE_DIR}/tests/comm/lsan.supp:print_suppressions=0;ASAN_OPTIONS=fast_unwind_on_malloc=0")
 endfunction()
 
 # Called last: the table of built-in plugins (empty when they are shared) becomes part of the core, and programs get
