@@ -5,6 +5,7 @@
 #include "core/base/log.h"
 #include "core/base/memory.h"
 #include "core/data/reader.h"
+#include "core/data/show.h"
 #include "core/data/slot.h"
 #include "core/data/subset.h"
 
@@ -18,7 +19,9 @@ struct loader {
     loader_config c; /* texts are not kept */
     char *name;
     data_template *templ;
+    record_columns columns;
     sample_maker maker;
+    int64_t known_by;       /* the record that told what they are; -1: none could be read */
     data_plan plan;
     sample_length *lengths; /* by tokens */
     int64_t *subset;        /* of a split */
@@ -68,8 +71,9 @@ static void read_item(loader *l, reader *r, slot *s, int32_t item)
     it->cut = (uint8_t)made.cut;
     it->n = made.n;
     it->n_labels = made.n_labels;
-    it->first_label = made.first_label;
-    if (!rc && state == SAMPLE_OK && it->mine) memcpy(s->ids + it->offset, made.ids, (size_t)made.n * sizeof *s->ids);
+    if (rc || state != SAMPLE_OK || !it->mine) return;
+    memcpy(s->ids + it->offset, made.ids, (size_t)made.n * sizeof *s->ids);
+    for (int32_t i = 0; i < made.n; i++) s->mask[it->offset + i] = made.learn[i];
 }
 
 /* Locked. Plans the next step if a slot is free for it. */
@@ -232,19 +236,33 @@ static int take_part(loader *l, plan_rules *rules)
     return CO_OK;
 }
 
+static int open_template(loader *l)
+{
+    const loader_config *c = &l->c;
+    const template_args t = { .name = c->templ, .tokenizer = c->tokenizer, .tokenizer_self = c->tokenizer_self,
+                              .bos = c->bos, .eos = c->eos, .before = c->before };
+    int rc = template_open(&t, &l->templ);
+    if (!rc) rc = columns_parse(c->columns, &l->columns);
+    if (!rc && l->columns.given && l->columns.name[PART_OUTPUT] && !l->columns.name[PART_INSTRUCTION] && !template_simple(l->templ))
+        rc = FAIL(CO_E_CONFIG, "[dataset] columns: template %s needs instruction=…", template_name(l->templ));
+    l->c.templ = l->c.columns = l->c.name = NULL;
+    l->maker = (sample_maker){ .dataset = c->dataset, .templ = l->templ, .columns = &l->columns, .name = l->name, .locate = c->locate,
+                               .max_len = c->max_len };
+    return rc;
+}
+
 static int open_parts(loader *l)
 {
     const loader_config *c = &l->c;
     plan_rules rules = { .seed = c->seed, .shuffle = c->shuffle, .size = c->size, .accumulation = c->accumulation,
                          .tokens = c->tokens, .rank = c->rank, .world = c->world, .max_len = c->max_len };
-    int rc = template_open(c->templ, c->columns, &l->templ);
+    int rc = open_template(l);
     if (rc) return rc;
-    l->c.templ = l->c.columns = l->c.name = NULL;
-    l->maker = (sample_maker){ .dataset = c->dataset, .tokenizer = c->tokenizer, .tokenizer_self = c->tokenizer_self,
-                               .templ = l->templ, .name = l->name, .locate = c->locate, .bos = c->bos, .eos = c->eos, .max_len = c->max_len };
     rc = c->dataset->count(c->dataset_self, &rules.n_records);
     if (rc) return rc;
     if (rules.n_records < 1) return FAIL(CO_E_FORMAT, "%s: the dataset is empty: it has no record", l->name);
+    rc = sample_recognise(&l->maker, c->dataset_self, rules.n_records, &l->known_by);
+    if (rc) return rc;
     rc = take_part(l, &rules);
     if (rc) return rc;
     rc = plan_open(&rules, &l->plan);
@@ -294,6 +312,7 @@ void loader_release(loader *l)
     pthread_mutex_destroy(&l->mu);
     plan_close(&l->plan);
     template_close(l->templ);
+    columns_free(&l->columns);
     mem_free(l->lengths);
     mem_free(l->subset);
     mem_free(l->readers);
@@ -400,22 +419,56 @@ int loader_next(loader *l, const step_batch **out)
 
 void loader_stats(const loader *l, loader_totals *out) { *out = l->totals; }
 
-int loader_peek(loader *l, int64_t place, co_arena *a, const int32_t **ids, int32_t *n, int32_t *n_prompt)
+/* Record `place` of this part beside the readers. */
+static int peek(loader *l, int64_t place, co_arena *a, sample *out)
 {
     const co_dataset_vt *vt = l->c.dataset;
     const int clone = CO_HAS(co_dataset_vt, vt, clone);
     void *self = l->c.dataset_self;
-    sample s;
     if (place < 0 || place >= l->plan.r.n_records) return CO_END;
     int rc = clone ? vt->clone(l->c.dataset_self, &self) : CO_OK;
     if (rc) return rc;
     if (!clone) pthread_mutex_lock(&l->dataset_mu);
-    rc = sample_make(&l->maker, self, l->subset ? l->subset[place] : place, a, &s);
+    rc = sample_make(&l->maker, self, l->subset ? l->subset[place] : place, a, out);
     if (clone) vt->close(self);
     else pthread_mutex_unlock(&l->dataset_mu);
+    return rc;
+}
+
+int loader_peek(loader *l, int64_t place, co_arena *a, const int32_t **ids, int32_t *n, int32_t *n_prompt)
+{
+    sample s;
+    int rc = peek(l, place, a, &s);
     if (rc) return rc;
     *ids = s.ids;
     *n = s.n;
-    *n_prompt = s.first_label;
+    *n_prompt = s.n_prompt;
     return CO_OK;
+}
+
+int loader_describe(loader *l, char **out)
+{
+    enum { LOOK_AT = 16 };
+    co_arena *a = arena_new(1 << 16);
+    sample s = { .n = 0 };
+    int64_t place = 0;
+    char *shown = NULL;
+    int rc = a ? CO_E_FORMAT : CO_E_NOMEM;
+    for (; (rc == CO_E_FORMAT || (rc == CO_OK && !s.n_labels)) && place < LOOK_AT && place < l->plan.r.n_records; place++) {
+        arena_reset(a);
+        rc = peek(l, place, a, &s);
+    }
+    if (rc == CO_OK) shown = sample_show(l->templ, l->c.tokenizer, l->c.tokenizer_self, &s);
+    if (rc == CO_OK) {
+        const char *file;
+        int64_t row;
+        sample_locate(&l->maker, l->c.dataset_self, l->subset ? l->subset[place - 1] : place - 1, &file, &row);
+        *out = mem_printf("%s: %s records, template %s\nrow %lld: %d tokens, %d of them learnt (\"+\")%s\n%s", l->name,
+                          record_kind_name(l->maker.kind), template_name(l->templ), (long long)row, s.n, s.n_labels, s.cut ? ", cut to max_len" : "",
+                          shown ? shown : "");
+        rc = *out ? CO_OK : CO_E_NOMEM;
+    }
+    mem_free(shown);
+    if (a) arena_free(a);
+    return rc;
 }

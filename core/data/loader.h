@@ -14,8 +14,8 @@
  *    micro-steps than `accumulation`. Unusable records are known from the scan and leave no holes.
  * Every rank runs the same number of micro-steps; in a small last step one of them may be empty (n_tokens 0).
  *
- * Ids of a sample: BOS, encode(prompt), encode(answer), EOS. Prompt and answer are encoded apart and joined, so
- * that the prompt's ids in training are the prompt's ids at generation. Labels are the answer and EOS only. */
+ * A record is recognised by its columns (records/record.h) and put into words by a template (template.h), which says what stands
+ * around the messages, what of them is learnt and where BOS and EOS go. */
 #ifndef CORE_DATA_LOADER_H
 #define CORE_DATA_LOADER_H
 #include <coati/dataset.h>
@@ -56,11 +56,11 @@ typedef struct loader_config {
     const co_tokenizer_vt *tokenizer;
     void *tokenizer_self;
     const char *name;                 /* of the data, for messages: the file's path                      */
-    const char *templ;                /* "alpaca", "none" or a template file's path; NULL: alpaca        */
+    const char *templ;                /* template.h; NULL: alpaca                                        */
     /* The file and the row in it (from 1) of a record, for messages; NULL: name and index + 1. */
     void (*locate)(void *dataset_self, int64_t index, const char **file, int64_t *row);
-    const char *columns;              /* "instruction=…,input=…,output=…"; NULL or "": those three names */
-    int32_t bos, eos;                 /* ids; < 0: none                                                  */
+    const char *columns;              /* records/columns.h; NULL or "": by their own names               */
+    int32_t bos, eos, before;         /* ids; < 0: none. before: what the tokenizer's files put before a text */
     int32_t max_len;                  /* tokens a sample, >= 2                                           */
     int32_t size, accumulation;       /* samples a micro-step; micro-steps a step                        */
     int32_t tokens;                   /* > 0: by tokens, `size` unused                                   */
@@ -100,8 +100,11 @@ int loader_seek(loader *l, int64_t step);
  * loader then gives the same error until it is moved by loader_seek. */
 int loader_next(loader *l, const step_batch **out);
 void loader_stats(const loader *l, loader_totals *out);
-/* Record `place` (from 0) of this loader's part as ids in the arena, beside the readers: n_prompt ids stand before the
- * answer, which is the rest with its EOS (n = n_prompt: nothing of it is left). For looking at the data. CO_END behind the
+/* Record `place` (from 0) of this loader's part as ids in the arena, beside the readers: n_prompt ids stand before the last
+ * answer, which is the rest with its end of turn (n = n_prompt: nothing of it is left). For looking at the data. CO_END behind the
  * last record, CO_E_FORMAT for a broken one, whatever skip_bad says. */
 int loader_peek(loader *l, int64_t place, co_arena *a, const int32_t **ids, int32_t *n, int32_t *n_prompt);
+/* What was recognised, and the first record with something to learn, token by token (show.h): lines of text, freed with mem_free.
+ * CO_E_FORMAT if there is none among the first. */
+int loader_describe(loader *l, char **text);
 #endif

@@ -26,7 +26,7 @@ typedef struct plan_item {
     int32_t bin;    /* by tokens: micro-batch over all ranks */
     int32_t mine;
     /* Filled by reading it: */
-    int32_t n, n_labels, first_label;
+    int32_t n, n_labels;
     uint8_t state, cut;
 } plan_item;
 

@@ -2,16 +2,7 @@
 #include "core/base/error.h"
 #include "core/base/memory.h"
 
-#include <string.h>
-
-/* Appends up to max_len; the rest is cut. */
-static void append(int32_t *ids, size_t *n, int32_t max_len, const int32_t *more, size_t n_more)
-{
-    size_t room = (size_t)max_len - *n;
-    if (n_more > room) n_more = room;
-    if (n_more) memcpy(ids + *n, more, n_more * sizeof *ids);
-    *n += n_more;
-}
+enum { LOOK_AT_FIRST = 16, ARENA_BLOCK = 1 << 16 };
 
 void sample_locate(const sample_maker *m, void *dataset_self, int64_t index, const char **file, int64_t *row)
 {
@@ -20,38 +11,66 @@ void sample_locate(const sample_maker *m, void *dataset_self, int64_t index, con
     if (m->locate) m->locate(dataset_self, index, file, row);
 }
 
+static int fail_kind(const sample_maker *m, void *dataset_self, int64_t index, const co_field *f, uint32_t n)
+{
+    static const char *const why[N_RECORDS] = {
+        [RECORD_PAIRS] = "prompts with a chosen and a rejected answer; stage sft learns one answer: [dataset] columns = prompt=prompt,completion=chosen takes the chosen one",
+        [RECORD_DIALOGUES] = "dialogues, chosen and rejected; stage sft learns one answer",
+        [RECORD_TEXT] = "plain texts; stage sft learns answers",
+        [RECORD_PROMPTS] = "prompts without answers; stage sft learns answers: say which column holds them with [dataset] columns = prompt=…,completion=… or instruction=…,output=…"};
+    const char *file;
+    char there[256];
+    int64_t row;
+    sample_locate(m, dataset_self, index, &file, &row);
+    return FAIL(CO_E_FORMAT, "%s: row %lld: these are %s. The record has %s", file, (long long)row, why[m->kind], columns_there(f, n, there, sizeof there));
+}
+
+int sample_recognise(sample_maker *m, void *dataset_self, int64_t n_records, int64_t *index)
+{
+    co_arena *a = arena_new(ARENA_BLOCK);
+    co_field *f;
+    uint32_t n;
+    int64_t i = 0;
+    int rc = a ? CO_E_FORMAT : CO_E_NOMEM;
+    m->kind = RECORD_INSTRUCTION; /* until one can be read: its own step tells what is wrong */
+    *index = -1;
+    for (; i < n_records && i < LOOK_AT_FIRST && rc == CO_E_FORMAT; i++) {
+        arena_reset(a);
+        rc = m->dataset->read(dataset_self, i, a, &f, &n);
+        if (rc == CO_OK) *index = i;
+    }
+    if (rc == CO_OK) {
+        const char *file;
+        int64_t row;
+        sample_locate(m, dataset_self, *index, &file, &row);
+        rc = record_recognise(m->columns, f, n, &m->kind);
+        if (rc) rc = error_prefix(rc, "%s: row %lld", file, (long long)row);
+        else if (m->kind == RECORD_PAIRS || m->kind == RECORD_DIALOGUES || m->kind == RECORD_TEXT || m->kind == RECORD_PROMPTS)
+            rc = fail_kind(m, dataset_self, *index, f, n);
+    } else if (rc == CO_E_FORMAT || rc == CO_END) {
+        rc = CO_OK;
+    }
+    if (a) arena_free(a);
+    return rc;
+}
+
 int sample_make(const sample_maker *m, void *dataset_self, int64_t index, co_arena *a, sample *out)
 {
     co_field *fields = NULL;
     uint32_t n_fields = 0;
-    template_text text;
-    int32_t *prompt = NULL, *answer = NULL, *ids;
-    size_t n_prompt = 0, n_answer = 0, total, n = 0, first;
+    record r;
+    chat_ids c;
     int rc = m->dataset->read(dataset_self, index, a, &fields, &n_fields);
     const char *file;
     int64_t row;
     if (rc && rc != CO_END) return rc; /* the message names file and row already */
     sample_locate(m, dataset_self, index, &file, &row);
     if (rc) return FAIL(CO_E_FORMAT, "%s: row %lld: the data ended early", file, (long long)row);
-    rc = template_render(m->templ, fields, n_fields, a, &text);
-    if (!rc && text.prompt_len)
-        rc = m->tokenizer->encode(m->tokenizer_self, text.prompt, text.prompt_len, a, &prompt, &n_prompt);
-    if (!rc && text.answer_len)
-        rc = m->tokenizer->encode(m->tokenizer_self, text.answer, text.answer_len, a, &answer, &n_answer);
+    rc = record_read(m->columns, m->kind, fields, n_fields, a, &r);
+    if (rc == CO_OK) rc = template_encode(m->templ, r.messages, r.n, 0, (size_t)m->max_len, a, &c);
     if (rc) return error_prefix(rc, "%s: row %lld", file, (long long)row);
-    first = (m->bos >= 0) + n_prompt;
-    total = first + n_answer + (m->eos >= 0);
-    ids = arena_push(a, (size_t)m->max_len * sizeof *ids, sizeof *ids);
-    if (!ids) return CO_E_NOMEM;
-    if (m->bos >= 0) append(ids, &n, m->max_len, &m->bos, 1);
-    append(ids, &n, m->max_len, prompt, n_prompt);
-    append(ids, &n, m->max_len, answer, n_answer);
-    if (m->eos >= 0) append(ids, &n, m->max_len, &m->eos, 1);
-    if (first < 1) first = 1; /* nothing stands before the first id to predict it from */
-    out->ids = ids;
-    out->n = (int32_t)n;
-    out->first_label = (int32_t)(first < n ? first : n);
-    out->n_labels = out->n - out->first_label;
-    out->cut = total > n;
+    const int32_t n = c.n < (size_t)m->max_len ? (int32_t)c.n : m->max_len;
+    *out = (sample){.ids = c.ids, .learn = c.learn, .n = n, .cut = c.n > (size_t)n, .n_prompt = c.last_answer < (size_t)n ? (int32_t)c.last_answer : n};
+    for (int32_t i = 0; i < n; i++) out->n_labels += c.learn[i];
     return CO_OK;
 }

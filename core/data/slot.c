@@ -61,12 +61,13 @@ void slot_note_bad(slot *s, int32_t item, const char *message)
     snprintf(s->bad, sizeof s->bad, "%s", message);
 }
 
-/* One sequence at [at, at + n) of the pool; its ids move left from their reading place. */
+/* One sequence at [at, at + n) of the pool; its ids move left from their reading place, and so does what is learnt, which the
+ * mask's own place holds until then. */
 static void put_sequence(slot *s, const plan_item *it, int64_t at)
 {
     memmove(s->ids + at, s->ids + it->offset, (size_t)it->n * sizeof *s->ids);
     for (int32_t t = 0; t < it->n; t++) {
-        int learn = t + 1 < it->n && t + 1 >= it->first_label;
+        int learn = t + 1 < it->n && s->mask[it->offset + t + 1] > 0;
         s->positions[at + t] = t;
         s->labels[at + t] = learn ? s->ids[at + t + 1] : DATA_NO_LABEL;
         s->mask[at + t] = learn ? 1.0f : 0.0f;

@@ -1,202 +1,123 @@
-/* template.c: templates are parsed into pieces once, rendering is two passes of measuring and copying. */
 #include "core/data/template.h"
 #include "core/base/error.h"
 #include "core/base/fs.h"
 #include "core/base/memory.h"
-
 #include <stdio.h>
 #include <string.h>
 
-enum { PART_INSTRUCTION = 0, PART_INPUT, PART_OUTPUT, N_PARTS, LITERAL };
-enum { MAX_PIECES = 64, MAX_TEMPLATE = 1 << 20 };
-
-static const char *const part_names[N_PARTS] = { "instruction", "input", "output" };
-
-typedef struct piece {
-    int kind; /* a part, or LITERAL */
-    const char *text;
-    size_t len;
-} piece;
-
-typedef struct layout {
-    piece pieces[MAX_PIECES];
-    int n, answer; /* pieces before `answer` are the prompt */
-} layout;
+enum { MAX_TEMPLATE = 1 << 20, MAX_TOKEN = 64 };
 
 struct data_template {
-    char *text[2];             /* unescaped bytes the literal pieces point into */
-    layout plain, with_input;  /* without and with a non-empty input */
-    char *column[N_PARTS];     /* NULL: the part is always empty */
+    chat_format f;
+    char *name;
+    template_args a;
+    render_tokens tokens;
+    const char *stops[FORMAT_STOPS + 1];
+    int32_t stop_id;
 };
 
-typedef struct view { const char *p; size_t n; } view;
-
-static const char alpaca_plain[] =
-    "Below is an instruction that describes a task. Write a response that appropriately completes the request."
-    "\n\n### Instruction:\n{instruction}\n\n### Response:{output}";
-static const char alpaca_with_input[] =
-    "Below is an instruction that describes a task, paired with an input that provides further context. Write a "
-    "response that appropriately completes the request.\n\n### Instruction:\n{instruction}\n\n### Input:\n{input}"
-    "\n\n### Response:{output}";
-static const char no_template[] = "{instruction}{input}{output}";
-
-static int line_at(const char *text, const char *at)
+static int32_t token_id(const template_args *a, const char *text, size_t len)
 {
-    int line = 1;
-    for (; text < at; text++) line += *text == '\n';
-    return line;
+    return a->tokenizer && CO_HAS(co_tokenizer_vt, a->tokenizer, token) ? a->tokenizer->token(a->tokenizer_self, text, len) : -1;
 }
 
-/* The part that "{name}" at p stands for; LITERAL if it is not of that form; -1: an unknown name. */
-static int placeholder(const char *p, const char *end, size_t *len)
+/* Special tokens in a literal become pieces of their own; the longest goes first. */
+static int split_piece(const template_args *a, const format_piece *p, format_body *out)
 {
-    const char *q = p + 1;
-    while (q < end && ((*q >= 'a' && *q <= 'z') || (*q >= 'A' && *q <= 'Z') || *q == '_')) q++;
-    if (q == p + 1 || q == end || *q != '}') return LITERAL;
-    *len = (size_t)(q + 1 - p);
-    for (int i = 0; i < N_PARTS; i++)
-        if (strlen(part_names[i]) == *len - 2 && !memcmp(part_names[i], p + 1, *len - 2)) return i;
-    return -1;
+    size_t from = 0, i = 0;
+    int rc = CO_OK;
+    while (i < p->len && rc == CO_OK) {
+        size_t n = p->len - i < MAX_TOKEN ? p->len - i : MAX_TOKEN;
+        int32_t id = -1;
+        while (n && (id = token_id(a, p->text + i, n)) < 0) n--;
+        if (id < 0) {
+            i++;
+            continue;
+        }
+        if (i > from) rc = format_add(out, &(format_piece){.kind = PIECE_TEXT, .text = p->text + from, .len = i - from});
+        if (rc == CO_OK) rc = format_add(out, &(format_piece){.kind = PIECE_MARK, .id = id, .text = p->text + i, .len = n});
+        from = i += n;
+    }
+    if (rc == CO_OK && p->len > from) rc = format_add(out, &(format_piece){.kind = PIECE_TEXT, .text = p->text + from, .len = p->len - from});
+    return rc;
 }
 
-static int add_piece(layout *l, const char *name, int kind, const char *text, size_t len)
+static int bind_body(const template_args *a, format_body *b)
 {
-    if (!len && kind == LITERAL) return CO_OK;
-    if (l->n == MAX_PIECES)
-        return FAIL(CO_E_CONFIG, "template %s: more than %d placeholders and texts between them", name, MAX_PIECES);
-    l->pieces[l->n++] = (piece){ kind, text, len };
+    format_body out = {.there = b->there};
+    int rc = CO_OK;
+    for (int i = 0; i < b->n && rc == CO_OK; i++)
+        rc = b->p[i].kind == PIECE_TEXT ? split_piece(a, &b->p[i], &out) : format_add(&out, &b->p[i]);
+    if (rc) {
+        mem_free(out.p);
+        return rc;
+    }
+    mem_free(b->p);
+    *b = out;
     return CO_OK;
 }
 
-/* `store` receives the literal text, at most `len` bytes. */
-static int parse_layout(layout *l, const char *name, const char *text, size_t len, char *store)
+static int check_tokens(const data_template *t)
 {
-    const char *p = text, *end = text + len;
-    char *lit = store, *o = store;
-    int rc;
-    l->answer = -1;
-    while (p < end) {
-        size_t n = 0;
-        int kind = LITERAL;
-        if (*p == '{' && end - p > 1 && p[1] == '{') p++;
-        else if (*p == '{') kind = placeholder(p, end, &n);
-        if (kind == LITERAL) {
-            *o++ = *p++;
-            continue;
-        }
-        if (kind < 0)
-            return FAIL(CO_E_CONFIG, "template %s:%d: unknown placeholder \"%.*s\", expected {instruction}, {input} or "
-                        "{output} (\"{{\" is a literal brace)", name, line_at(text, p), (int)(n < 40 ? n : 40), p);
-        if (kind == PART_OUTPUT && l->answer >= 0)
-            return FAIL(CO_E_CONFIG, "template %s:%d: {output} stands there twice", name, line_at(text, p));
-        if (kind != PART_OUTPUT && l->answer >= 0)
-            return FAIL(CO_E_CONFIG, "template %s:%d: %.*s stands behind {output}, which is the answer to learn", name,
-                        line_at(text, p), (int)n, p);
-        rc = add_piece(l, name, LITERAL, lit, (size_t)(o - lit));
-        if (rc) return rc;
-        lit = o;
-        if (kind == PART_OUTPUT) l->answer = l->n;
-        rc = add_piece(l, name, kind, NULL, 1);
-        if (rc) return rc;
-        p += n;
+    for (const char *p = t->f.tokens; p && *p;) {
+        const size_t n = strcspn(p, " ");
+        if (n && token_id(&t->a, p, n) < 0)
+            return FAIL(CO_E_CONFIG, "template %s needs the special token \"%.*s\", which the model's tokenizer does not have: choose another template "
+                        "(vicuna, llama2, zephyr, alpaca and hh need none), or add the token to the tokenizer and extend the model's embeddings",
+                        t->name, (int)n, p);
+        p += n + (p[n] == ' ');
     }
-    if (l->answer < 0) return FAIL(CO_E_CONFIG, "template %s: no {output}, so there is nothing to learn", name);
-    return add_piece(l, name, LITERAL, lit, (size_t)(o - lit));
+    return CO_OK;
 }
 
-static int parse_text(data_template *t, int which, layout *l, const char *name, const char *text, size_t len)
+static void find_stop(data_template *t)
 {
-    t->text[which] = mem_alloc(len + 1, 1);
-    if (!t->text[which]) return CO_E_NOMEM;
-    return parse_layout(l, name, text, len, t->text[which]);
+    const format_body *b = &t->f.body[BODY_ASSISTANT];
+    int behind = 0;
+    t->stop_id = -1;
+    for (int i = 0; i < b->n && t->stop_id < 0; i++) {
+        behind |= b->p[i].kind == PIECE_CONTENT;
+        if (behind && b->p[i].kind == PIECE_MARK) t->stop_id = b->p[i].id;
+        if (behind && (b->p[i].kind == PIECE_EOS || b->p[i].kind == PIECE_END)) t->stop_id = t->a.eos;
+    }
+    for (int i = 0; i < t->f.n_stop; i++) t->stops[i] = t->f.stop[i];
 }
 
-static int parse_file(data_template *t, const char *path)
+static const char *known(char *out, size_t cap)
 {
-    char *text;
+    size_t at = 0;
+    for (const char *const *n = format_names(); *n && at < cap; n++) at += (size_t)snprintf(out + at, cap - at, "%s%s", at ? ", " : "", *n);
+    return out;
+}
+
+static int from_file(data_template *t)
+{
+    char *text, names[200];
     size_t len;
-    int rc = fs_read_all(path, &text, &len, MAX_TEMPLATE);
-    if (rc)
-        return error_prefix(CO_E_CONFIG, "[dataset] template is neither \"alpaca\" nor \"none\" nor a file that can be "
-                            "read");
-    if (len && text[len - 1] == '\n') len--;
-    if (len && text[len - 1] == '\r') len--;
-    rc = parse_text(t, 0, &t->plain, path, text, len);
-    if (!rc) t->with_input = t->plain;
+    int rc = fs_read_all(t->name, &text, &len, MAX_TEMPLATE);
+    if (rc) return error_prefix(CO_E_CONFIG, "template \"%s\" is neither of %s nor a file that can be read", t->name, known(names, sizeof names));
+    rc = format_parse(t->name, text, len, &t->f);
     mem_free(text);
     return rc;
 }
 
-static view trim(view v)
+int template_open(const template_args *a, data_template **out)
 {
-    while (v.n && (*v.p == ' ' || *v.p == '\t')) v.p++, v.n--;
-    while (v.n && (v.p[v.n - 1] == ' ' || v.p[v.n - 1] == '\t')) v.n--;
-    return v;
-}
-
-static int set_column(data_template *t, view part, view column)
-{
-    for (int i = 0; i < N_PARTS; i++) {
-        if (strlen(part_names[i]) != part.n || memcmp(part_names[i], part.p, part.n)) continue;
-        if (t->column[i]) return FAIL(CO_E_CONFIG, "[dataset] columns: %s is given twice", part_names[i]);
-        t->column[i] = mem_printf("%.*s", (int)column.n, column.p);
-        return t->column[i] ? CO_OK : CO_E_NOMEM;
-    }
-    return FAIL(CO_E_CONFIG, "[dataset] columns: unknown part \"%.*s\", expected instruction, input or output",
-                (int)part.n, part.p);
-}
-
-static int parse_columns(data_template *t, const char *columns)
-{
-    if (!columns || !*columns) columns = "instruction=instruction,input=input,output=output";
-    while (*columns) {
-        size_t n = strcspn(columns, ",");
-        const char *eq = memchr(columns, '=', n);
-        view part, column;
-        int rc;
-        if (!eq)
-            return FAIL(CO_E_CONFIG, "[dataset] columns: expected part=column, found \"%.*s\"", (int)n, columns);
-        part = trim((view){ columns, (size_t)(eq - columns) });
-        column = trim((view){ eq + 1, n - (size_t)(eq + 1 - columns) });
-        if (!column.n) return FAIL(CO_E_CONFIG, "[dataset] columns: no column behind \"%.*s=\"", (int)part.n, part.p);
-        rc = set_column(t, part, column);
-        if (rc) return rc;
-        columns += n + (columns[n] == ',');
-    }
-    return CO_OK;
-}
-
-static int uses(const layout *l, int part)
-{
-    for (int i = 0; i < l->n; i++)
-        if (l->pieces[i].kind == part) return 1;
-    return 0;
-}
-
-int template_open(const char *name, const char *columns, data_template **out)
-{
-    int rc, loose = name && !strcmp(name, "none");
     data_template *t = mem_calloc(1, sizeof *t);
     if (!t) return CO_E_NOMEM;
-    if (!name || !*name || !strcmp(name, "alpaca")) {
-        name = "alpaca";
-        rc = parse_text(t, 0, &t->plain, name, alpaca_plain, sizeof alpaca_plain - 1);
-        if (!rc) rc = parse_text(t, 1, &t->with_input, name, alpaca_with_input, sizeof alpaca_with_input - 1);
-    } else if (loose) {
-        rc = parse_text(t, 0, &t->plain, name, no_template, sizeof no_template - 1);
-        if (!rc) t->with_input = t->plain;
-    } else {
-        rc = parse_file(t, name);
-    }
-    if (!rc) rc = parse_columns(t, columns);
-    if (!rc && !t->column[PART_OUTPUT])
-        rc = FAIL(CO_E_CONFIG, "[dataset] columns: no output=…, so there is nothing to learn");
-    if (!rc && !loose && !t->column[PART_INSTRUCTION] && uses(&t->plain, PART_INSTRUCTION))
-        rc = FAIL(CO_E_CONFIG, "[dataset] columns: template %s needs instruction=…", name);
+    t->a = *a;
+    t->name = mem_strdup(a->name && *a->name ? a->name : "alpaca");
+    t->tokens = (render_tokens){.bos = a->bos, .eos = a->eos, .before = a->before, .bos_text = "", .eos_text = "", .before_text = ""};
+    int rc = t->name ? format_builtin(t->name, &t->f) : CO_E_NOMEM;
+    if (rc == CO_END) rc = from_file(t);
+    if (rc == CO_OK) rc = check_tokens(t);
+    for (int i = 0; i < N_BODIES && rc == CO_OK; i++) rc = bind_body(a, &t->f.body[i]);
     if (rc) {
         template_close(t);
         return rc;
     }
+    find_stop(t);
+    t->a.name = NULL; /* not kept */
     *out = t;
     return CO_OK;
 }
@@ -204,84 +125,58 @@ int template_open(const char *name, const char *columns, data_template **out)
 void template_close(data_template *t)
 {
     if (!t) return;
-    for (int i = 0; i < N_PARTS; i++) mem_free(t->column[i]);
-    mem_free(t->text[0]);
-    mem_free(t->text[1]);
+    format_free(&t->f);
+    mem_free(t->name);
     mem_free(t);
 }
 
-static int fail_missing(const char *column, const co_field *f, uint32_t n)
+const char *template_name(const data_template *t) { return t->name; }
+int template_simple(const data_template *t) { return t->f.simple || strcmp(t->name, "none") == 0; }
+int32_t template_stop_id(const data_template *t) { return t->stop_id; }
+const char *const *template_stop_texts(const data_template *t) { return t->stops; }
+
+int template_render(const data_template *t, const chat_message *m, size_t n, int prompt, co_arena *a, chat_text *out)
 {
-    char there[256];
-    size_t used = 0;
-    there[0] = 0;
-    for (uint32_t i = 0; i < n && used < sizeof there; i++) {
-        int k = snprintf(there + used, sizeof there - used, "%s\"%s\"", i ? ", " : "", f[i].name);
-        used += k > 0 ? (size_t)k : 0;
-    }
-    return FAIL(CO_E_FORMAT, "no column \"%s\"; the record has %s%s (say which is which with [dataset] columns)", column,
-                n ? there : "none", used >= sizeof there ? "…" : "");
+    return chat_render(&t->f, &t->tokens, m, n, prompt, a, out);
 }
 
-static int find_part(const data_template *t, int part, const co_field *f, uint32_t n, view *out)
+int template_encode(const data_template *t, const chat_message *m, size_t n, int prompt, size_t most, co_arena *a, chat_ids *out)
 {
-    const char *column = t->column[part];
-    *out = (view){ "", 0 };
-    if (!column) return CO_OK;
-    for (uint32_t i = 0; i < n; i++) {
-        if (strcmp(f[i].name, column)) continue;
-        if (f[i].type == CO_FIELD_JSON && f[i].len) {
-            char c = f[i].data[0];
-            if (c == 'n' && part == PART_INPUT) return CO_OK;
-            if (c == 'n' || c == '{' || c == '[')
-                return FAIL(CO_E_FORMAT, "column \"%s\": expected a string, found %s", column,
-                            c == 'n' ? "null" : c == '{' ? "an object" : "an array");
-        }
-        *out = (view){ f[i].data, f[i].len };
-        return CO_OK;
-    }
-    return part == PART_INPUT ? CO_OK : fail_missing(column, f, n);
+    chat_text text;
+    while (!prompt && n && m[n - 1].role != ROLE_ASSISTANT) n--; /* nobody answers it */
+    if (!prompt && !n) return FAIL(CO_E_FORMAT, "no answer in it: there is nothing to learn");
+    const int rc = template_render(t, m, n, prompt, a, &text);
+    return rc ? rc : chat_encode(t->a.tokenizer, t->a.tokenizer_self, &text, most, a, out);
 }
 
-static int join(const layout *l, int from, int to, const view parts[N_PARTS], co_arena *a, const char **out, size_t *len)
+int template_plain(const data_template *t, const char *text, size_t len, int eos, co_arena *a, chat_ids *out)
 {
-    size_t total = 0;
-    char *p;
-    for (int i = from; i < to; i++) total += l->pieces[i].kind == LITERAL ? l->pieces[i].len : parts[l->pieces[i].kind].n;
-    p = arena_push(a, total + 1, 1);
-    if (!p) return CO_E_NOMEM;
-    *out = p;
-    *len = total;
-    for (int i = from; i < to; i++) {
-        const piece *q = &l->pieces[i];
-        view v = q->kind == LITERAL ? (view){ q->text, q->len } : parts[q->kind];
-        if (v.n) memcpy(p, v.p, v.n);
-        p += v.n;
-    }
-    *p = 0;
+    int32_t *ids = NULL;
+    size_t n = 0, at = 0;
+    int rc = len ? chat_encode_marked(t->a.tokenizer, t->a.tokenizer_self, text, len, NULL, 0, a, &ids, &n) : CO_OK;
+    if (rc) return rc;
+    *out = (chat_ids){.ids = arena_push(a, (n + 2) * sizeof *ids, 4), .learn = arena_push(a, n + 2, 1)};
+    if (!out->ids || !out->learn) return CO_E_NOMEM;
+    if (t->tokens.before >= 0) out->ids[at++] = t->tokens.before;
+    if (n) memcpy(out->ids + at, ids, n * sizeof *ids);
+    at += n;
+    if (eos && t->tokens.eos >= 0) out->ids[at++] = t->tokens.eos;
+    memset(out->learn, 1, at);
+    if (at) out->learn[0] = 0;
+    out->n = at;
+    out->n_learn = at ? at - 1 : 0;
     return CO_OK;
 }
 
-int template_render(const data_template *t, const co_field *f, uint32_t n, co_arena *a, template_text *out)
+const char *template_token_text(const data_template *t, int32_t id, size_t *len)
 {
-    view parts[N_PARTS];
-    const layout *l;
-    int rc;
-    for (int i = 0; i < N_PARTS; i++) {
-        rc = find_part(t, i, f, n, &parts[i]);
-        if (rc) return rc;
-    }
-    l = parts[PART_INPUT].n ? &t->with_input : &t->plain;
-    rc = join(l, 0, l->answer, parts, a, &out->prompt, &out->prompt_len);
-    if (rc) return rc;
-    return join(l, l->answer, l->n, parts, a, &out->answer, &out->answer_len);
-}
-
-int template_prompt(const data_template *t, const char *instruction, const char *input, co_arena *a, template_text *out)
-{
-    view parts[N_PARTS] = { { instruction, strlen(instruction) }, { input ? input : "", input ? strlen(input) : 0 }, { "", 0 } };
-    const layout *l = parts[PART_INPUT].n ? &t->with_input : &t->plain;
-    out->answer = "";
-    out->answer_len = 0;
-    return join(l, 0, l->answer, parts, a, &out->prompt, &out->prompt_len);
+    *len = 5;
+    for (int k = 0; k < N_BODIES && id >= 0; k++)
+        for (int i = 0; i < t->f.body[k].n; i++) {
+            const format_piece *p = &t->f.body[k].p[i];
+            if (p->kind != PIECE_MARK || p->id != id) continue;
+            *len = p->len;
+            return p->text;
+        }
+    return id < 0 ? NULL : id == t->a.bos || id == t->a.before ? "<bos>" : id == t->a.eos ? "<eos>" : NULL;
 }

@@ -1,28 +1,34 @@
-/* template.h: fields of a record -> prompt and answer.
+/* template.h: a template by name, bound to a tokenizer: conversations to ids.
  *
- * "alpaca": the texts of Stanford Alpaca, with and without an input. "none": instruction and input joined, then
- * the output. Anything else is the path of a text file with {instruction}, {input} and one {output}: what stands
- * before {output} is the prompt, {output} and what follows it the answer. "{{" is a brace, and one line break at
- * the file's end is the editor's, not the template's. */
+ * Names: alpaca, vicuna, llama2, llama3, chatml, zephyr, mistral, hh, none; else the path of a template file
+ * (templates/format.h). */
 #ifndef CORE_DATA_TEMPLATE_H
 #define CORE_DATA_TEMPLATE_H
-#include <coati/dataset.h>
+#include "core/data/templates/encode.h"
 
 typedef struct data_template data_template;
 
-typedef struct template_text { /* in the arena; not NUL-terminated where a record has NULs */
-    const char *prompt, *answer;
-    size_t prompt_len, answer_len;
-} template_text;
+typedef struct template_args {
+    const char *name;      /* NULL: alpaca */
+    const co_tokenizer_vt *tokenizer; /* lent */
+    void *tokenizer_self;
+    int32_t bos, eos, before; /* ids; below 0: none */
+} template_args;
 
-/* columns: "instruction=a,input=b,output=c": which field is which part. A part that is not listed is empty; NULL
- * or "": each part is the field of its own name. CO_E_CONFIG for what cannot work. */
-int template_open(const char *name, const char *columns, data_template **out);
+/* CO_E_CONFIG for what cannot work. */
+int template_open(const template_args *a, data_template **out);
 void template_close(data_template *t);
-/* A listed instruction or output that the record lacks is CO_E_FORMAT, an input is empty then. Messages name the
- * column and those that are there; the caller puts file and row before them. */
-int template_render(const data_template *t, const co_field *f, uint32_t n, co_arena *a, template_text *out);
-/* The prompt alone, for generating. input may be NULL or "". */
-int template_prompt(const data_template *t, const char *instruction, const char *input, co_arena *a,
-                    template_text *out);
+const char *template_name(const data_template *t);  /* for people: "alpaca" */
+int template_simple(const data_template *t);        /* a conversation is an instruction and an answer, either may be empty */
+/* CO_E_FORMAT: what the template cannot hold. */
+int template_render(const data_template *t, const chat_message *m, size_t n, int prompt, co_arena *a, chat_text *out);
+/* Rendered and encoded. What stands behind the last answer is left out unless `prompt`. */
+int template_encode(const data_template *t, const chat_message *m, size_t n, int prompt, size_t most, co_arena *a, chat_ids *out);
+/* Text alone: {before}, the text, and an EOS if asked for. */
+int template_plain(const data_template *t, const char *text, size_t len, int eos, co_arena *a, chat_ids *out);
+/* Where generation ends, besides the tokenizer's EOS: the token behind an answer, -1: none; texts, NULL-terminated. */
+int32_t template_stop_id(const data_template *t);
+const char *const *template_stop_texts(const data_template *t);
+/* How a special token of the template is written (no NUL behind it), and "<bos>", "<eos>"; NULL: it is none of them. */
+const char *template_token_text(const data_template *t, int32_t id, size_t *len);
 #endif

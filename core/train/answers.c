@@ -28,9 +28,8 @@ static int answer(run *r, decoder *d, loader *from, int64_t place, co_arena *a, 
     if (n == n_prompt || j.n_prompt + j.max_new > r->answer_len) return CO_OK;
     j.ids = arena_push(a, (size_t)j.max_new * sizeof *j.ids, 4);
     if (!j.ids) return CO_E_NOMEM;
-    const int bos = r->tokenizer.before >= 0; /* as the loader puts it */
     s = decode(d, &j, 1, &greedy);
-    if (s == CO_OK) s = text_of(r, a, ids + bos, n_prompt - bos, &out->prompt);
+    if (s == CO_OK) s = text_of(r, a, ids, n_prompt, &out->prompt);
     if (s == CO_OK) s = text_of(r, a, ids + n_prompt, n - n_prompt, &out->wanted);
     if (s == CO_OK) s = text_of(r, a, j.ids, j.n_ids, &out->got);
     *used = s == CO_OK;

@@ -238,6 +238,19 @@ static void sum_up(const sft *s)
                       t.samples, t.cut, t.dropped, t.bad);
 }
 
+/* What the data was taken for, and a sample of it. */
+static void describe(loader *l)
+{
+    char *text = NULL;
+    if (loader_describe(l, &text)) return; /* no record of the first has an answer: its step will say so */
+    for (char *p = text; *p;) {
+        const size_t n = strcspn(p, "\n");
+        progress_note("%.*s", (int)n, p);
+        p += n + (p[n] == '\n');
+    }
+    mem_free(text);
+}
+
 int sft_run(run *r, const sft_flags *f)
 {
     sft s = {.r = r, .flags = f, .output = r->o.run.output, .total = r->total_steps};
@@ -255,6 +268,7 @@ int sft_run(run *r, const sft_flags *f)
     if (e == CO_OK) e = metrics_open(s.output, s.done, r->o.log.tensorboard, &s.log);
     if (e == CO_OK) {
         progress_open(r->o.log.progress);
+        describe(r->train.loader);
         e = loop(&s);
         if (e == CO_OK) e = save(&s);
         progress_close();

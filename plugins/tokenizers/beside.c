@@ -60,13 +60,17 @@ static int watch(beside *b)
     if (!b->copies || !b->texts) return CO_E_NOMEM;
     for (size_t i = 0; rc == CO_OK && i < a->n; i++) {
         const bpe_added_token *t = &a->tokens[i];
-        if ((int32_t)t->id < b->n_pieces) continue;
+        if ((int32_t)t->id < b->n_pieces) {
+            a->tokens[i].special = 0; /* the library's to know */
+            continue;
+        }
         if (!t->special) {
             memcpy(b->copies + at, t->text, t->len);
             b->texts[t->id - (uint32_t)b->n_pieces] = (bpe_token){(uint32_t)at, (uint32_t)t->len};
             at += t->len;
         }
         rc = bpe_added_watch(b->t.host, a, 0, t->text, t->len, i);
+        if (rc == CO_OK) rc = bpe_added_keep(b->t.host, a, i);
     }
     return rc;
 }
@@ -123,9 +127,11 @@ const char *beside_text(const beside *b, int32_t id, size_t *len)
     return b->copies + t->at;
 }
 
+int32_t beside_special(const beside *b, const char *text, size_t len) { return bpe_added_special(&b->t.added, text, len); }
+
 int beside_next(const beside *b, const char *text, size_t len, beside_scan *s)
 {
-    bpe_added_scan scan = {.at = s->state[0], .covered = s->state[1]};
+    bpe_added_scan scan = {.at = s->state[0], .covered = s->state[1], .no_special = s->no_special};
     const int more = bpe_added_next(&b->t.added, &b->t.added.plain, &b->t.unicode, text, len, &scan);
     s->state[0] = scan.at;
     s->state[1] = scan.covered;

@@ -22,11 +22,15 @@ int beside_adds(const beside *b, const char *role);
 /* The text of an id beyond the pieces, as it is decoded: empty for special tokens and for ids of no token. */
 const char *beside_text(const beside *b, int32_t id, size_t *len);
 
-/* Walks over such tokens in text[0..len): start with {0}. 1: `id` was found behind text[gap_at .. + gap_len);
+/* The id of the special token beyond the pieces that is written so; -1: none. */
+int32_t beside_special(const beside *b, const char *text, size_t len);
+
+/* Walks over such tokens in text[0..len), special ones too unless no_special: start with {0}. 1: `id` was found behind text[gap_at .. + gap_len);
  * 0: no more, the gap is what is left. */
 typedef struct beside_scan {
     size_t gap_at, gap_len;
     int32_t id;
+    int no_special;
     size_t state[8];
 } beside_scan;
 int beside_next(const beside *b, const char *text, size_t len, beside_scan *s);

@@ -183,27 +183,70 @@ int encode_gap(const tokenizer *t, const char *utf8, size_t len, std::vector<int
     return CO_OK;
 }
 
+// Appends the ids of a text that may hold added tokens.
+int encode_text(const tokenizer *t, const char *utf8, size_t len, int no_special, std::vector<int> *found)
+{
+    beside_scan s = {};
+    s.no_special = no_special;
+    int rc = CO_OK, more = 1;
+    while (rc == CO_OK && more) {
+        more = beside_next(t->files, utf8, len, &s);
+        if (s.gap_len) rc = encode_gap(t, utf8 + s.gap_at, s.gap_len, found);
+        if (more) found->push_back(s.id);
+    }
+    return rc;
+}
+
+int hand_over(const co_host *h, const std::vector<int> &found, co_arena *a, int32_t **ids, size_t *n)
+{
+    int32_t *out = static_cast<int32_t *>(h->arena_push(a, (found.size() + 1) * sizeof(int32_t), alignof(int32_t)));
+    if (!out) return CO_E_NOMEM;
+    for (size_t i = 0; i < found.size(); i++) out[i] = found[i];
+    *ids = out;
+    *n = found.size();
+    return CO_OK;
+}
+
 int encode(void *self, const char *utf8, size_t len, co_arena *a, int32_t **ids, size_t *n)
 {
     const tokenizer *t = static_cast<const tokenizer *>(self);
-    const co_host *h = t->host;
-    return guarded(h, [&]() -> int {
+    return guarded(t->host, [&]() -> int {
         std::vector<int> found;
-        beside_scan s = {};
-        int rc = CO_OK, more = 1;
-        while (rc == CO_OK && more) {
-            more = beside_next(t->files, utf8, len, &s);
-            if (s.gap_len) rc = encode_gap(t, utf8 + s.gap_at, s.gap_len, &found);
-            if (more) found.push_back(s.id);
+        const int rc = encode_text(t, utf8, len, 0, &found);
+        return rc == CO_OK ? hand_over(t->host, found, a, ids, n) : rc;
+    });
+}
+
+int encode_marked(void *self, const char *utf8, size_t len, const co_text_mark *marks, size_t n_marks, co_arena *a, int32_t **ids, size_t *n)
+{
+    const tokenizer *t = static_cast<const tokenizer *>(self);
+    return guarded(t->host, [&]() -> int {
+        std::vector<int> found;
+        size_t from = 0;
+        int rc = CO_OK;
+        for (size_t i = 0; i < n_marks && rc == CO_OK; i++) {
+            rc = encode_text(t, utf8 + from, marks[i].at - from, 1, &found);
+            found.push_back(marks[i].id);
+            from = marks[i].at + marks[i].len;
         }
-        if (rc != CO_OK) return rc;
-        int32_t *out = static_cast<int32_t *>(h->arena_push(a, (found.size() + 1) * sizeof(int32_t), alignof(int32_t)));
-        if (!out) return CO_E_NOMEM;
-        for (size_t i = 0; i < found.size(); i++) out[i] = found[i];
-        *ids = out;
-        *n = found.size();
+        if (rc == CO_OK) rc = encode_text(t, utf8 + from, len - from, 1, &found);
+        return rc == CO_OK ? hand_over(t->host, found, a, ids, n) : rc;
+    });
+}
+
+int32_t token(void *self, const char *text, size_t len)
+{
+    const tokenizer *t = static_cast<const tokenizer *>(self);
+    int32_t id = -1;
+    if (!len) return -1;
+    (void)guarded(t->host, [&]() -> int {
+        const std::string piece(text, len);
+        const int found = t->processor.PieceToId(piece);
+        const bool there = found >= 0 && found < t->processor.GetPieceSize() && t->processor.IdToPiece(found) == piece;
+        id = there && t->special[static_cast<size_t>(found)] ? found : beside_special(t->files, text, len);
         return CO_OK;
     });
+    return id;
 }
 
 int check_ids(const tokenizer *t, const int32_t *ids, size_t n)
@@ -275,7 +318,7 @@ int32_t special(void *self, const char *role)
 
 const char *const files[] = {"tokenizer.model", nullptr};
 
-const co_tokenizer_vt table = {sizeof(co_tokenizer_vt), files, open_model, close_model, n_vocab, encode, decode, special};
+const co_tokenizer_vt table = {sizeof(co_tokenizer_vt), files, open_model, close_model, n_vocab, encode, decode, special, encode_marked, token};
 
 const co_opt option_table[] = {
     {"path", CO_OPT_PATH, offsetof(options, common.path), 0, "", 0, 0, nullptr,

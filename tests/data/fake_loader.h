@@ -80,12 +80,12 @@ static const co_dataset_vt fake_dataset_alone = { /* cannot be cloned */
     .struct_size = sizeof(co_dataset_vt), .count = fake_count, .read = fake_read, .close = fake_close,
 };
 
-static fake_data fake_records(int64_t n) { return (fake_data){ .n = n, .bad = { -1, -1, -1, -1 } }; }
+static inline fake_data fake_records(int64_t n) { return (fake_data){ .n = n, .bad = { -1, -1, -1, -1 } }; }
 
-static loader_config fake_config(fake_data *d)
+static inline loader_config fake_config(fake_data *d)
 {
     return (loader_config){ .dataset = &fake_dataset, .dataset_self = d, .tokenizer = &fake_tokenizer, .name = "fake.json",
-                            .templ = "none", .bos = FAKE_BOS, .eos = FAKE_EOS, .max_len = 32, .size = 2, .accumulation = 3,
+                            .templ = "none", .bos = FAKE_BOS, .eos = FAKE_EOS, .before = FAKE_BOS, .max_len = 32, .size = 2, .accumulation = 3,
                             .world = 1, .shuffle = 1, .seed = 42, .epochs = 2, .n_threads = 2 };
 }
 
@@ -96,7 +96,7 @@ static uint64_t fold(uint64_t h, const void *p, size_t n)
     return h;
 }
 
-static uint64_t step_hash(const step_batch *s)
+static inline uint64_t step_hash(const step_batch *s)
 {
     uint64_t h = 14695981039346656037u;
     h = fold(h, &s->step, sizeof s->step);

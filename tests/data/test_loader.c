@@ -205,7 +205,7 @@ static void test_no_special_tokens(void)
     loader_config c = fake_config(&d);
     loader *l;
     const step_batch *s;
-    c.bos = c.eos = -1;
+    c.bos = c.eos = c.before = -1;
     c.columns = "output=output";
     d.out_len = long_output;
     CHECK(loader_open(&c, &l) == CO_OK && loader_next(l, &s) == CO_OK);

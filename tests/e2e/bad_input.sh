@@ -89,7 +89,7 @@ done <<'END'
 [{"instruction":"a","output":"b"},|rec.json: row
 [|rec.json: row 1
 []|rec.json: the dataset is empty: it has no record
-{}|rec.json: row 1: no column "instruction"
+{}|rec.json: row 1: no format that is known has these columns: the record has none
 END
 printf 'a\nb\n' > none.jsonl
 check "none left" exits 3 "none of the 2 records can be used" "$run" train.ini dataset.path=none.jsonl dataset.on_bad_record=skip

@@ -54,22 +54,30 @@ typedef struct output {
     int64_t seen;
 } output;
 
+/* A text as it is, special tokens written in it included. */
+static int encode_plain(output *o, const char *text, chat_ids *c)
+{
+    int32_t *ids;
+    size_t n;
+    const int s = o->t->vt->encode(o->t->self, text, strlen(text), o->arena, &ids, &n);
+    if (s) return s;
+    c->ids = arena_push(o->arena, (n + 1) * sizeof *c->ids, 4);
+    if (!c->ids) return CO_E_NOMEM;
+    const int32_t first = o->t->before >= 0 || n ? o->t->before : o->t->bos; /* an empty prompt is BOS alone */
+    if (first >= 0) c->ids[c->n++] = first;
+    memcpy(c->ids + c->n, ids, n * sizeof *ids);
+    c->n += n;
+    return CO_OK;
+}
+
 static int encode(const args *a, output *o, const data_template *t, const char *text, decode_job *j)
 {
-    template_text r = {.prompt = text, .prompt_len = strlen(text)};
-    int32_t *ids, *whole;
-    size_t n;
-    int s = t ? template_prompt(t, text, NULL, o->arena, &r) : CO_OK;
-    if (s == CO_OK) s = o->t->vt->encode(o->t->self, r.prompt, r.prompt_len, o->arena, &ids, &n);
+    const chat_message m = {.role = ROLE_USER, .text = text, .len = strlen(text)};
+    chat_ids c = {0};
+    int s = t ? template_encode(t, &m, 1, 1, SIZE_MAX, o->arena, &c) : encode_plain(o, text, &c);
     if (s) return s;
-    whole = arena_push(o->arena, (n + 1) * sizeof *whole, 4);
-    if (!whole) return CO_E_NOMEM;
-    const int32_t first = o->t->before >= 0 || n ? o->t->before : o->t->bos; /* an empty prompt is BOS alone */
-    const size_t bos = first >= 0;
-    if (bos) whole[0] = first;
-    memcpy(whole + bos, ids, n * sizeof *ids);
-    const int64_t room = generator_max_len(o->g) - (int64_t)(n + bos), most = room < DEFAULT_NEW ? room : DEFAULT_NEW;
-    *j = (decode_job){.prompt = whole, .n_prompt = (int64_t)(n + bos), .max_new = a->max_new >= 0 ? a->max_new : most > 1 ? most : 1};
+    const int64_t room = generator_max_len(o->g) - (int64_t)c.n, most = room < DEFAULT_NEW ? room : DEFAULT_NEW;
+    *j = (decode_job){.prompt = c.ids, .n_prompt = (int64_t)c.n, .max_new = a->max_new >= 0 ? a->max_new : most > 1 ? most : 1};
     j->ids = arena_push(o->arena, (size_t)(j->max_new + 1) * sizeof *j->ids, 8);
     j->logprobs = arena_push(o->arena, (size_t)(j->max_new + 1) * sizeof *j->logprobs, 8);
     return j->ids && j->logprobs ? CO_OK : CO_E_NOMEM;
@@ -285,7 +293,6 @@ int main(int argc, char **argv)
     output o = {0};
     data_template *t = NULL;
     int s = parse(argc, argv, &a);
-    if (s == CO_OK && a.templ && strcmp(a.templ, "none") != 0) s = template_open(a.templ, NULL, &t);
     if (s == CO_OK) s = generator_open(&(generator_args){.model_dir = a.model, .backend = a.backend, .threads = a.threads, .dtype = a.dtype, .max_len = a.context, .slots = a.prompts ? a.batch : 1,
                                                            .adapters = a.adapters, .n_adapters = a.n_adapters}, &o.g);
     if (s == CO_OK) {
@@ -293,6 +300,9 @@ int main(int argc, char **argv)
         o.arena = arena_new(1 << 16);
         if (!o.arena) s = CO_E_NOMEM;
     }
+    if (s == CO_OK && a.templ && strcmp(a.templ, "none") != 0)
+        s = template_open(&(template_args){.name = a.templ, .tokenizer = o.t->vt, .tokenizer_self = o.t->self, .bos = o.t->bos, .eos = o.t->eos,
+                                           .before = o.t->before}, &t);
     if (s == CO_OK && a.prompt) s = answer(&a, &o, t, (char **)(uintptr_t)&a.prompt, 1);
     if (s == CO_OK && a.prompts) s = answer_file(&a, &o, t);
     if (s == CO_OK && a.chat) s = chat(&a, &o, t);

@@ -15,7 +15,7 @@
 static const char help[] =
     "usage: coati-run [OPTIONS] train.ini [section.key=value ...]\n"
     "Fine-tunes a model as the INI file says. Later values win: file, then the command line.\n"
-    "  --check          look at configuration, files and shapes, read a first batch; run nothing\n"
+    "  --check          look at configuration, files and shapes, read a first batch, show a sample; run nothing\n"
     "  --plan           print the memory and step plan, and stop\n"
     "  --print-config   print the effective configuration as an INI file, and stop\n"
     "  --dump-batches DIR  write what the model would be fed to DIR/train.jsonl and eval.jsonl, and stop\n"
@@ -54,10 +54,13 @@ static int list_plugins(const char *folders)
 static int check(run *r)
 {
     const step_batch *b;
+    char *text = NULL;
     int s = loader_next(r->train.loader, &b);
     if (s == CO_OK && b->n_labels == 0) s = FAIL(CO_E_FORMAT, "the first step has no label: is max_len = %lld too short for the prompts?", (long long)r->o.dataset.max_len);
     if (s == CO_OK && r->eval.loader) s = loader_next(r->eval.loader, &b);
     if (s == CO_OK) s = run_check_memory(r);
+    if (s == CO_OK && loader_describe(r->train.loader, &text) == CO_OK) fputs(text, stdout);
+    mem_free(text);
     if (s == CO_OK) printf("ok: %lld records, %lld steps, %lld parameters\n", (long long)loader_n_records(r->train.loader), (long long)r->total_steps, (long long)r->table->n_elements);
     return s;
 }

@@ -72,10 +72,28 @@ int bpe_added_watch(const co_host *h, bpe_added *a, int normalised, const char *
     return CO_OK;
 }
 
+int bpe_added_keep(const co_host *h, bpe_added *a, size_t i)
+{
+    bpe_added_token *t = &a->tokens[i];
+    if (!t->special) return CO_OK;
+    t->kept_at = (uint32_t)a->special_texts.len;
+    return bpe_bytes_add(h, &a->special_texts, t->text, t->len);
+}
+
+int32_t bpe_added_special(const bpe_added *a, const char *text, size_t len)
+{
+    for (size_t i = 0; i < a->n && len; i++) {
+        const bpe_added_token *t = &a->tokens[i];
+        if (t->special && t->len == len && memcmp(a->special_texts.data + t->kept_at, text, len) == 0) return (int32_t)t->id;
+    }
+    return -1;
+}
+
 void bpe_added_close(const co_host *h, bpe_added *a)
 {
     h->free(h, a->tokens);
     bpe_bytes_free(h, &a->normal_texts);
+    bpe_bytes_free(h, &a->special_texts);
     h->free(h, a->slots);
     h->free(h, a->plain.nodes);
     h->free(h, a->normal.nodes);
@@ -143,6 +161,10 @@ int bpe_added_next(const bpe_added *a, const bpe_trie *t, const bpe_unicode *u, 
             continue;
         }
         s->token = &a->tokens[token];
+        if (s->no_special && s->token->special) {
+            s->at++;
+            continue;
+        }
         s->at = stop;
         if (s->token->single_word && !stands_alone(u, text, start, stop, len)) continue;
         while (s->token->lstrip && start > s->covered) {

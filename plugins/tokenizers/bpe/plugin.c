@@ -26,18 +26,30 @@ static int n_vocab(void *self, int64_t *n)
     return CO_OK;
 }
 
-static int encode(void *self, const char *utf8, size_t len, co_arena *a, int32_t **ids, size_t *n)
+static int hand_over(bpe_tokenizer *t, bpe_words *w, co_arena *a, int32_t **ids, size_t *n)
 {
-    bpe_tokenizer *t = self;
-    bpe_words *w;
-    int rc = bpe_tokenizer_encode(t, utf8, len, &w);
-    if (rc) return rc;
     *ids = t->host->arena_push(a, (w->n_ids + 1) * sizeof **ids, sizeof **ids);
     *n = w->n_ids;
     if (*ids && *n) memcpy(*ids, w->ids, *n * sizeof **ids);
     bpe_tokenizer_give_back(t, w);
     return *ids ? CO_OK : CO_E_NOMEM;
 }
+
+static int encode(void *self, const char *utf8, size_t len, co_arena *a, int32_t **ids, size_t *n)
+{
+    bpe_words *w;
+    int rc = bpe_tokenizer_encode(self, utf8, len, &w);
+    return rc ? rc : hand_over(self, w, a, ids, n);
+}
+
+static int encode_marked(void *self, const char *utf8, size_t len, const co_text_mark *marks, size_t n_marks, co_arena *a, int32_t **ids, size_t *n)
+{
+    bpe_words *w;
+    int rc = bpe_tokenizer_encode_marked(self, utf8, len, marks, n_marks, &w);
+    return rc ? rc : hand_over(self, w, a, ids, n);
+}
+
+static int32_t token(void *self, const char *text, size_t len) { return bpe_added_special(&((const bpe_tokenizer *)self)->added, text, len); }
 
 static int decode(void *self, const int32_t *ids, size_t n, int continuation, co_arena *a, char **utf8, size_t *len)
 {
@@ -65,7 +77,7 @@ static int32_t special(void *self, const char *role)
 }
 
 static const char *const files[] = {"tokenizer.json", "vocab.json", NULL};
-static const co_tokenizer_vt table = {sizeof table, files, open_files, close_tokenizer, n_vocab, encode, decode, special};
+static const co_tokenizer_vt table = {sizeof table, files, open_files, close_tokenizer, n_vocab, encode, decode, special, encode_marked, token};
 static const co_opt option_table[] = {
     {"path", CO_OPT_PATH, offsetof(options, common.path), 0, "", 0, 0, NULL,
      "The model's directory, or a tokenizer.json or vocab.json file; default: [model] path."},

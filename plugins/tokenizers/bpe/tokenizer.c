@@ -18,6 +18,7 @@ static int watch_tokens(bpe_tokenizer *t, bpe_words *w)
         a->normal_len = (uint32_t)len;
         if (rc == CO_OK && a->normalized) rc = bpe_bytes_add(t->host, &t->added.normal_texts, text, len);
         if (rc == CO_OK) rc = bpe_added_watch(t->host, &t->added, a->normalized, text, len, i);
+        if (rc == CO_OK) rc = bpe_added_keep(t->host, &t->added, i);
     }
     return rc;
 }
@@ -32,9 +33,9 @@ int bpe_finish(bpe_tokenizer *t, const bpe_at *decoder)
 }
 
 /* Text between added tokens. */
-static int encode_gap(bpe_tokenizer *t, bpe_words *w, const char *text, size_t len, int at_start)
+static int encode_gap(bpe_tokenizer *t, bpe_words *w, const char *text, size_t len, int at_start, int no_special)
 {
-    bpe_added_scan s = {0};
+    bpe_added_scan s = {.no_special = no_special};
     int rc = bpe_normal_run(&t->normal, &t->unicode, w, &text, &len, &at_start), more = 1;
     while (rc == CO_OK && more) {
         more = bpe_added_next(&t->added, &t->added.normal, &t->unicode, text, len, &s);
@@ -45,13 +46,13 @@ static int encode_gap(bpe_tokenizer *t, bpe_words *w, const char *text, size_t l
     return rc;
 }
 
-static int encode(bpe_tokenizer *t, bpe_words *w, const char *text, size_t len)
+static int encode(bpe_tokenizer *t, bpe_words *w, const char *text, size_t len, int at_start, int no_special)
 {
-    bpe_added_scan s = {0};
+    bpe_added_scan s = {.no_special = no_special};
     int rc = bpe_words_room(w, len / 3 + 64), more = 1;
     while (rc == CO_OK && more) {
         more = bpe_added_next(&t->added, &t->added.plain, &t->unicode, text, len, &s);
-        if (s.gap_len) rc = encode_gap(t, w, text + s.gap_at, s.gap_len, s.gap_at == 0);
+        if (s.gap_len) rc = encode_gap(t, w, text + s.gap_at, s.gap_len, at_start && s.gap_at == 0, no_special);
         if (rc == CO_OK && more) rc = bpe_words_room(w, 1);
         if (rc == CO_OK && more) w->ids[w->n_ids++] = s.token->id;
     }
@@ -74,7 +75,7 @@ static int repair(bpe_words *w, const char *text, size_t len)
     return rc;
 }
 
-int bpe_tokenizer_encode(bpe_tokenizer *t, const char *text, size_t len, bpe_words **out)
+static int take_words(bpe_tokenizer *t, bpe_words **out)
 {
     pthread_mutex_lock(&t->lock);
     bpe_words *w = t->idle;
@@ -84,12 +85,74 @@ int bpe_tokenizer_encode(bpe_tokenizer *t, const char *text, size_t len, bpe_wor
     if (!w) return CO_E_NOMEM;
     int rc = bpe_words_ready(w);
     w->n_ids = 0;
-    if (rc == CO_OK && bpe_utf8_valid(text, len) != len) {
+    if (rc) bpe_tokenizer_give_back(t, w);
+    else *out = w;
+    return rc;
+}
+
+/* Text that may be damaged. */
+static int encode_any(bpe_tokenizer *t, bpe_words *w, const char *text, size_t len, int at_start, int no_special)
+{
+    int rc = CO_OK;
+    if (bpe_utf8_valid(text, len) != len) {
         rc = repair(w, text, len);
         text = w->repaired.data;
         len = w->repaired.len;
     }
-    if (rc == CO_OK) rc = encode(t, w, text, len);
+    return rc ? rc : encode(t, w, text, len, at_start, no_special);
+}
+
+int bpe_tokenizer_encode(bpe_tokenizer *t, const char *text, size_t len, bpe_words **out)
+{
+    bpe_words *w;
+    int rc = take_words(t, &w);
+    if (rc) return rc;
+    rc = encode_any(t, w, text, len, 1, 0);
+    if (rc) bpe_tokenizer_give_back(t, w);
+    else *out = w;
+    return rc;
+}
+
+static const bpe_added_token *added_by_id(const bpe_tokenizer *t, int32_t id)
+{
+    for (size_t i = 0; i < t->added.n; i++)
+        if (t->added.tokens[i].id == (uint32_t)id) return &t->added.tokens[i];
+    return NULL;
+}
+
+static int is_space_at(const bpe_tokenizer *t, const char *p, const char *end)
+{
+    const uint8_t *q = (const uint8_t *)p;
+    if (bpe_utf8_valid(p, end - p < 4 ? (size_t)(end - p) : 4) < bpe_utf8_len(*q)) return 0;
+    return (bpe_class(&t->unicode, bpe_utf8_next(&q)) & BPE_SPACE) != 0;
+}
+
+static size_t step_back(const char *text, size_t at)
+{
+    do at--;
+    while (at && ((unsigned char)text[at] & 0xC0) == 0x80);
+    return at;
+}
+
+int bpe_tokenizer_encode_marked(bpe_tokenizer *t, const char *text, size_t len, const co_text_mark *marks, size_t n_marks, bpe_words **out)
+{
+    size_t from = 0;
+    bpe_words *w;
+    int rc = take_words(t, &w);
+    if (rc) return rc;
+    for (size_t i = 0; i <= n_marks && rc == CO_OK; i++) {
+        const co_text_mark *m = i < n_marks ? &marks[i] : NULL;
+        const bpe_added_token *token = m ? added_by_id(t, m->id) : NULL;
+        size_t to = m ? m->at : len;
+        while (token && token->lstrip && to > from && is_space_at(t, text + step_back(text, to), text + to)) to = step_back(text, to);
+        if (to > from) rc = encode_any(t, w, text + from, to - from, i == 0, 1);
+        if (!m) break;
+        if (rc == CO_OK) rc = bpe_words_room(w, 1);
+        if (rc == CO_OK) w->ids[w->n_ids++] = (uint32_t)m->id;
+        from = m->at + m->len;
+        const size_t stop = i + 1 < n_marks ? marks[i + 1].at : len;
+        while (token && token->rstrip && from < stop && is_space_at(t, text + from, text + stop)) from += bpe_utf8_len((uint8_t)text[from]);
+    }
     if (rc) bpe_tokenizer_give_back(t, w);
     else *out = w;
     return rc;

@@ -3,6 +3,7 @@
 #ifndef TOKENIZERS_BPE_TOKENIZER_H
 #define TOKENIZERS_BPE_TOKENIZER_H
 #include <pthread.h>
+#include <coati/tokenizer.h>
 #include "added.h"
 #include "around.h"
 #include "model.h"
@@ -35,6 +36,9 @@ int bpe_tokenizer_open(const co_host *h, const char *path, bpe_tokenizer **out);
 void bpe_tokenizer_close(bpe_tokenizer *t);
 /* The ids of a text, in w, which is to be given back. Damaged UTF-8 is read as U+FFFD (see bpe_utf8_damage). */
 int bpe_tokenizer_encode(bpe_tokenizer *t, const char *text, size_t len, bpe_words **w);
+/* The same with special tokens at the marks alone (co_tokenizer_vt.encode_marked). White space beside a mark goes where the
+ * token says so (lstrip, rstrip). */
+int bpe_tokenizer_encode_marked(bpe_tokenizer *t, const char *text, size_t len, const co_text_mark *marks, size_t n_marks, bpe_words **w);
 void bpe_tokenizer_give_back(bpe_tokenizer *t, bpe_words *w);
 
 /* Parts of opening, each in its own file. */
