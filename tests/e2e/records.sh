@@ -24,8 +24,8 @@ check "what is seen" shows "  - "
 check "both answers are learnt" [ "$(grep -c '^  + ' shown)" -eq 2 ]
 check "an answer's end is EOS" grep -q '^  + .*<eos>|$' shown
 check "no control character reaches the terminal" sh -c "! grep -q \"\$(printf '\033')\" shown"
-check "ShareGPT" check_run dataset.path=share.json dataset.template=vicuna dataset.max_len=256
-check "is recognised" shows "share.json: sharegpt records, template vicuna"
+check "ShareGPT" check_run dataset.path=share.json dataset.template=hh dataset.max_len=128
+check "is recognised" shows "share.json: sharegpt records, template hh"
 check "text that spells EOS is text" [ "$(grep -o '<eos>' shown | wc -l)" -eq 1 ]
 check "prompt and completion" check_run dataset.path=completion.jsonl
 check "are recognised too" shows "completion records, template none"
