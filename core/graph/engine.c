@@ -306,8 +306,9 @@ int engine_open(const engine_args *a, engine **out)
     }
     for (int m = 0; m < MODE_COUNT && r == CO_OK; m++)
         if (e->has_mode[m]) r = schedule(e, m);
-    if (r == CO_OK) r = engine_open_strategy(e, 1);
     if (r == CO_OK) engine_size_buffers(e);
+    if (r == CO_OK) r = engine_open_strategy(e, 1);
+    if (r == CO_OK) engine_add_strategy(e);
     if (r) engine_close(e);
     else *out = e;
     return r;

@@ -27,6 +27,8 @@ typedef struct engine_args {
     const co_host *host;
     const co_backend_vt *backend;
     void *backend_self;
+    const co_backend_vt *cpu; /* for updates in host memory; NULL: `backend`, which then is no async one */
+    void *cpu_self;
     const co_model_vt *model;
     void *model_self;
     const param_table *params;
@@ -58,7 +60,8 @@ typedef struct engine_memory { /* bytes */
     size_t work; /* the largest plan's temporaries, kernels' scratch included */
     size_t batch, cache, out;
     size_t total;
-    size_t pinned; /* host memory that copies to and from an async backend go through; not part of total */
+    size_t pinned; /* beside an async backend: host memory of the strategy and what copies go through; not part of total */
+    size_t strategy_host; /* async: of params to strategy_other, what is in host memory */
 } engine_memory;
 
 int engine_open(const engine_args *a, engine **out);

@@ -70,6 +70,7 @@ struct engine {
     engine_graph *graphs; /* [ENGINE_GRAPHS], NULL: nothing is captured */
     uint32_t n_graphs;
     int replaying; /* strategies are called, no plan is run: a graph does */
+    size_t device_budget; /* of the strategy; 0: not known */
     int narrow_grads;     /* some gradient is 16 bits wide: one micro-step a step */
     int64_t micro_steps;  /* since the last step */
     int32_t *positions; /* host, for generation passes */
@@ -82,7 +83,8 @@ struct engine {
 
 /* engine_memory.c */
 int engine_open_strategy(engine *e, int plan_only);
-void engine_size_buffers(engine *e);
+void engine_size_buffers(engine *e); /* before the strategy is opened: its budget is what they leave */
+void engine_add_strategy(engine *e);
 
 /* engine_batch.c: puts a batch where the backend's kernels read it. columns: as in the mode's layout. */
 int engine_upload(engine *e, engine_mode mode, const void *const *columns, co_live *live);

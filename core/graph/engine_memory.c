@@ -3,6 +3,19 @@
 #include "core/base/error.h"
 #include <string.h>
 
+/* On the device without the strategy's. */
+static size_t own_bytes(const engine *e)
+{
+    const engine_memory *m = &e->memory;
+    return m->saved + m->hidden + m->work + m->batch + m->cache + m->out;
+}
+/* Params to other, without what is in host memory. */
+static size_t strategy_bytes(const engine *e)
+{
+    const engine_memory *m = &e->memory;
+    return m->params + m->grads + m->optimizer + m->master + m->strategy_other - m->strategy_host;
+}
+
 int engine_open_strategy(engine *e, int plan_only)
 {
     const param_table *t = e->a.params;
@@ -12,11 +25,11 @@ int engine_open_strategy(engine *e, int plan_only)
         if (e->has_mode[m]) list[n++] = e->schedules[m];
     const co_strategy_args a = {
         .struct_size = sizeof a, .host = e->a.host, .opts = e->a.strategy_opts,
-        .backend = e->a.backend, .backend_self = e->a.backend_self, .cpu = e->a.backend, .cpu_self = e->a.backend_self,
+        .backend = e->a.backend, .backend_self = e->a.backend_self, .cpu = e->a.cpu ? e->a.cpu : e->a.backend, .cpu_self = e->a.cpu ? e->a.cpu_self : e->a.backend_self,
         .comm = e->a.comm, .comm_self = e->a.comm_self,
         .optim = e->has_mode[MODE_TRAIN] ? e->a.optim : NULL, .optim_self = e->a.optim_self,
         .n_units = t->n_units, .n_params = t->n_params, .n_schedules = n, .params = t->slots, .schedules = list,
-        .plan_only = plan_only, .rule = e->has_mode[MODE_TRAIN] ? &e->rule : NULL, .state = plan_only ? NULL : e->state,
+        .plan_only = plan_only, .device_budget = e->device_budget, .device_used = own_bytes(e), .rule = e->has_mode[MODE_TRAIN] ? &e->rule : NULL, .state = plan_only ? NULL : e->state,
     };
     int32_t rank = -1, world = -1, local = -1, local_world = -1;
     int r = PLUGIN("the comm's info()", e->a.comm->info(e->a.comm_self, &rank, &world, &local, &local_world));
@@ -39,6 +52,9 @@ int engine_open_strategy(engine *e, int plan_only)
     e->memory.master = b.master;
     e->memory.optimizer = b.optimizer;
     e->memory.strategy_other = b.other;
+    if (b.host > b.params + b.grads + b.master + b.optimizer + b.other)
+        return FAIL(CO_E_ABI, "the strategy's bytes() says %zu of host memory, more than all: the plugin is broken", b.host);
+    e->memory.strategy_host = e->async ? b.host : 0;
     return CO_OK;
 }
 
@@ -97,8 +113,15 @@ void engine_size_buffers(engine *e)
     m->batch += 2 * engine_lane_bytes(e);
     m->pinned += 2 * engine_lane_bytes(e);
     if (e->async && e->has_mode[MODE_CACHED]) m->pinned += drawn;
-    m->total = m->params + m->grads + m->optimizer + m->master + m->strategy_other + m->saved + m->hidden + m->work +
-               m->batch + m->cache + m->out;
+    size_t free_bytes = 0, total_bytes = 0;
+    if (e->async && e->a.backend->memory(e->a.backend_self, &free_bytes, &total_bytes) == CO_OK && free_bytes > own_bytes(e))
+        e->device_budget = free_bytes - own_bytes(e);
+}
+
+void engine_add_strategy(engine *e)
+{
+    e->memory.total = own_bytes(e) + strategy_bytes(e);
+    e->memory.pinned += e->memory.strategy_host;
 }
 
 /* ---- taking the memory ---------------------------------------------------------------------------------------- */
@@ -172,7 +195,7 @@ int engine_allocate(engine *e)
     if (r == CO_OK && e->has_mode[MODE_TRAIN]) r = prepare_results(e);
     if (r == CO_OK && e->has_mode[MODE_CACHED]) r = prepare_generation(e);
     if (r == CO_OK) r = engine_open_strategy(e, 0);
-    if (r == CO_OK) e->allocated += m->params + m->grads + m->optimizer + m->master + m->strategy_other;
+    if (r == CO_OK) e->allocated += strategy_bytes(e);
     if (r == CO_OK) r = engine_open_graphs(e);
     for (int mode = 0; mode < MODE_COUNT; mode++)
         for (uint32_t k = 0; k < e->n_kinds && r == CO_OK && e->units[mode]; k++) {

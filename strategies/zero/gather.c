@@ -63,6 +63,24 @@ static int publish_all(zero *z)
     return r;
 }
 
+/* Places follow from the memory each rank saw; ranks that chose others would wait for each other for ever. */
+static int agree(zero *z)
+{
+    const co_backend_vt *be = z->a.backend;
+    void *const dev = z->a.backend_self;
+    double *const piece = (double *)(void *)z->base[ZERO_PIECE], mine = (double)z->bytes[ZERO_GATHERED], other = 0;
+    for (uint32_t k = 0; k < z->n_buckets; k++) mine += z->buckets[k].host * (k + 1.0);
+    int r = be->copy(dev, piece + z->rank, &mine, sizeof mine, z->a.compute);
+    if (r == CO_OK) r = z->a.comm->all_gather(z->a.comm_self, piece + z->rank, piece, 1, CO_F64, z->a.compute);
+    for (int k = 0; k < z->world && r == CO_OK; k++) {
+        r = be->copy(dev, &other, piece + k, sizeof other, z->a.compute);
+        if (r == CO_OK && other != mine)
+            r = CO_FAIL(z->a.host, CO_E_CONFIG, "strategy %s: ranks %d and %d chose other places, as they saw other amounts of free memory: set [strategy] device_memory",
+                        z->policy->name, z->rank, k);
+    }
+    return r;
+}
+
 int zero_begin(void *self, uint32_t schedule, int hold)
 {
     zero *z = self;
@@ -76,6 +94,7 @@ int zero_begin(void *self, uint32_t schedule, int hold)
     z->access = -1;
     z->ended = 0;
     if (!z->begun && z->policy->whole_params && z->world > 1) r = publish_all(z);
+    if (r == CO_OK && !z->begun && z->policy->chunks && z->world > 1) r = agree(z);
     z->begun = 1;
     return r;
 }

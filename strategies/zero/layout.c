@@ -183,6 +183,7 @@ int zero_lay_out(zero *z)
     list_by_unit(z);
     for (uint32_t k = 0; k < z->n_schedules && r == CO_OK; k++)
         if (z->schedules[k].id == CO_SCHED_TRAIN && !z->policy->whole_grads && z->a.optim) r = place_made(z, &z->schedules[k]);
+    if (r == CO_OK && z->policy->chunks) r = zero_choose_places(z, z->local_world, &room);
     for (uint32_t k = 0; k < z->n_buckets && r == CO_OK; k++) place_bucket(z, &z->buckets[k]);
     for (uint32_t k = 0; k < z->n_schedules && r == CO_OK && !z->policy->whole_params; k++)
         r = zero_plan_gathers(z, &z->schedules[k], room, z->policy->chunks, &z->bytes[ZERO_GATHERED]);

@@ -70,5 +70,8 @@ int zero_bytes(void *self, co_strategy_bytes *out)
     out->other = 0;
     for (int i = 0; i < ZERO_REGIONS; i++) out->other += b[i];
     out->other -= out->params + out->grads + out->master + out->optimizer;
+    if (out->struct_size < offsetof(co_strategy_bytes, host) + sizeof out->host) return CO_OK;
+    out->host = 0;
+    for (int i = ZERO_HOST; i < ZERO_REGIONS; i++) out->host += b[i];
     return CO_OK;
 }

@@ -80,7 +80,7 @@ static int copy_schedules(zero *z)
 static int open_as(const zero_policy *policy, const co_strategy_args *a, void **self)
 {
     const co_host *h = a->host;
-    int32_t local_rank, local_world;
+    int32_t local_rank;
     if (a->optim && a->optim->n_state > ZERO_MAX_STATE)
         return CO_FAIL(h, CO_E_UNSUPPORTED, "strategy %s holds %d optimizer states, this one wants %u", policy->name, ZERO_MAX_STATE, a->optim->n_state);
     if (a->optim && !(a->optim->flags & CO_OPTIM_ELEMENTWISE))
@@ -94,7 +94,7 @@ static int open_as(const zero_policy *policy, const co_strategy_args *a, void **
     z->n_state = a->optim ? (int32_t)a->optim->n_state : 0;
     z->link = a->compute;
     z->ended = 1;
-    int r = a->comm->info(a->comm_self, &z->rank, &z->world, &local_rank, &local_world);
+    int r = a->comm->info(a->comm_self, &z->rank, &z->world, &local_rank, &z->local_world);
     if (r == CO_OK) r = take_tables(z);
     if (r == CO_OK) r = copy_schedules(z);
     if (r == CO_E_NOMEM) r = CO_FAIL(h, CO_E_NOMEM, "strategy %s: out of memory", policy->name);
@@ -120,8 +120,9 @@ FEATURE(zero1, "optimizer states cut over ranks", .whole_params = 1, .whole_grad
 FEATURE(zero2, "optimizer states and gradients cut over ranks", .whole_params = 1);
 FEATURE(zero2_cpu, "as zero2, with states, gradients and the update in host memory", .whole_params = 1, .host = 1);
 FEATURE(zero3, "parameters, gradients and optimizer states cut over ranks");
+FEATURE(gemini, "as zero3, in host memory what the device does not hold", .chunks = 1);
 
-static const co_feature *const features[] = {&zero1_feature, &zero2_feature, &zero2_cpu_feature, &zero3_feature, NULL};
+static const co_feature *const features[] = {&zero1_feature, &zero2_feature, &zero2_cpu_feature, &zero3_feature, &gemini_feature, NULL};
 static const co_plugin plugin = {.magic = CO_MAGIC_INIT(0), .struct_size = sizeof plugin, .name = "coati-strategy-zero1",
                                  .vendor = "coati", .version = "0.1.0", .license = "Apache-2.0", .url = "", .features = features};
 CO_PLUGIN(plugin);

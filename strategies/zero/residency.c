@@ -8,7 +8,7 @@
 typedef struct gap {
     uint32_t bucket;
     int32_t from, to; /* accesses in between; `to` may be period or more */
-    int kept;
+    int must, kept; /* must: it is kept whatever room there is */
 } gap;
 
 typedef struct planner {
@@ -58,7 +58,7 @@ static void find_gaps(planner *p)
         for (int32_t i = 0; i < n; i++) {
             if (!uses(p->z, p->s, i, b)) continue;
             const int32_t from = last + 1, to = i - p->ahead - 1;
-            if (last >= 0) p->gaps[p->n_gaps++] = (gap){b, from, to, from > to};
+            if (last >= 0) p->gaps[p->n_gaps++] = (gap){b, from, to, from > to, from > to};
             if (first < 0) first = i;
             for (int32_t k = i - p->ahead > last ? i - p->ahead : last + 1; k <= i; k++)
                 if (k >= 0) p->load[k] += bytes_of(p->z, b);
@@ -66,7 +66,7 @@ static void find_gaps(planner *p)
         }
         if (last < 0) continue;
         /* The first access has nothing before it in which to be fetched. */
-        p->gaps[p->n_gaps++] = (gap){b, last + 1, n + (first - p->ahead > 0 ? first - p->ahead : 0) - 1, 0};
+        p->gaps[p->n_gaps++] = (gap){b, last + 1, n + (first - p->ahead > 0 ? first - p->ahead : 0) - 1, 0, 0};
     }
 }
 
@@ -156,7 +156,7 @@ static int plan(planner *p, gap **order, int keep, size_t *bytes)
         /* Room enough, but in pieces: the longest of what need not stay leaves. */
         gap *longest = NULL;
         for (uint32_t i = p->n_gaps; i-- > 0 && keep && !longest;)
-            if (order[i]->kept && order[i]->from <= order[i]->to) longest = order[i];
+            if (order[i]->kept && !order[i]->must) longest = order[i];
         if (!longest) return CO_E_NOMEM;
         longest->kept = 0;
         add_load(p, longest, -1);

@@ -93,7 +93,7 @@ typedef struct zero {
     co_strategy_args a;
     zero_opts o;
     const zero_policy *policy;
-    int32_t rank, world;
+    int32_t rank, world, local_world;
     co_param_slot *slots;
     uint32_t *unit_first;   /* [n_units + 1] */
     uint32_t *bucket_of;    /* by slot; of a tied one its owner's */
@@ -158,7 +158,7 @@ size_t zero_place(zero_stay *s, uint32_t n, int32_t period);
 int zero_plan_gathers(zero *z, zero_schedule *s, size_t room, int keep, size_t *bytes);
 size_t zero_least_gathered(zero *z);
 /* gemini.c: which buckets live in host memory, and the room for gathered ones. */
-int zero_choose_places(zero *z, size_t *room);
+int zero_choose_places(zero *z, int32_t local_world, size_t *room);
 
 /* memory.c */
 int zero_allocate(zero *z);

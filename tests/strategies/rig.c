@@ -49,7 +49,7 @@ typedef struct rank_run {
     rig_result *out;
     team_member *member;
     int32_t rank;
-    double loss[RIG_STEPS], norm[RIG_STEPS], eval[RIG_STEPS];
+    double loss[RIG_STEPS], norm[RIG_STEPS], eval[RIG_STEPS], sent[RIG_STEPS];
     fixture f;
     int r;
     char why[512];
@@ -66,6 +66,7 @@ static int train(rank_run *k)
         double n_labels = 0;
         co_step_stats stats = {.struct_size = sizeof stats};
         engine_result res;
+        const double before = k->member->sent;
         for (int32_t i = 0; i < all; i++) make_batch(&x, step, i, vocab), n_labels += x.n_labels;
         if (c->eval) {
             make_batch(&x, step, k->rank, vocab);
@@ -80,6 +81,7 @@ static int train(rank_run *k)
         if (r == CO_OK) r = engine_collect(k->f.engine, step, &res, &stats);
         k->loss[step] = res.loss;
         k->norm[step] = stats.grad_norm;
+        k->sent[step] = k->member->sent - before;
     }
     return r;
 }
@@ -123,14 +125,35 @@ static int keep(rank_run *k)
     return r;
 }
 
+static fixture_args args_of(const rig_case *c, team_member *member)
+{
+    return (fixture_args){.dir = c->dir, .adapter = c->adapter, .max_tokens = TOKENS, .max_seqs = SEQS, .checkpoint_blocks = c->checkpoint_blocks,
+                            .weight_decay = "0.1", .dtype = c->dtype, .random = c->random, .sum_fp32 = c->accumulation > 1 || strcmp(c->strategy, "naive") == 0,
+                            .strategy = c->strategy, .strategy_options = c->options, .wrap = c->wrap,
+                            .comm = strcmp(c->strategy, "naive") == 0 ? NULL : &team_comm, .comm_self = member};
+}
+
+long rig_least(const rig_case *c)
+{
+    static const char *const one[] = {"device_memory", "1", NULL};
+    team t;
+    fixture f;
+    team_open(&t, c->world);
+    fixture_args a = args_of(c, &t.member[0]);
+    a.strategy_options = one;
+    a.plan_only = 1;
+    const int r = fixture_open(&a, &f);
+    const char *at = strstr(error_message(), "at least ");
+    const long least = r == CO_E_NOMEM && at ? strtol(at + 9, NULL, 10) : -1;
+    fixture_close(&f);
+    team_close(&t);
+    return least;
+}
+
 static void *run_rank(void *ctx)
 {
     rank_run *k = ctx;
-    const rig_case *c = k->c;
-    const fixture_args a = {.dir = c->dir, .adapter = c->adapter, .max_tokens = TOKENS, .max_seqs = SEQS, .checkpoint_blocks = c->checkpoint_blocks,
-                            .weight_decay = "0.1", .dtype = c->dtype, .random = c->random, .sum_fp32 = c->accumulation > 1 || strcmp(c->strategy, "naive") == 0,
-                            .strategy = c->strategy, .strategy_options = c->options, .wrap = c->wrap,
-                            .comm = strcmp(c->strategy, "naive") == 0 ? NULL : &team_comm, .comm_self = k->member};
+    const fixture_args a = args_of(k->c, k->member);
     pthread_mutex_lock(&opening);
     k->r = fixture_open(&a, &k->f);
     rig_result *o = k->out;
@@ -181,7 +204,7 @@ int rig_run(const rig_case *c, rig_result *out)
         for (int64_t s = c->first_step; s < c->first_step + c->steps; s++) {
             out->loss[s] += k[r].loss[s];
             out->eval[s] += k[r].eval[s];
-            if (r == 0) out->norm[s] = k[r].norm[s];
+            if (r == 0) out->norm[s] = k[r].norm[s], out->sent[s] = k[r].sent[s];
             else if (out->norm[s] != k[r].norm[s]) fprintf(stderr, "%s: rank %d has another norm at step %d\n", c->strategy, r, (int)s), out->failed++;
         }
         fixture_close(&k[r].f);
@@ -194,7 +217,6 @@ int rig_run(const rig_case *c, rig_result *out)
                     out->failed++;
                     i = out->n[p];
                 }
-    out->sent = t.member[0].sent;
     team_close(&t);
     return out->failed;
 }

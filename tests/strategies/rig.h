@@ -29,13 +29,15 @@ typedef struct rig_result {
     int64_t *n;                /* elements; 0: tied or frozen */
     float **state[5];          /* [what][param]: master, optimizer states, put together from what ranks own */
     float **exported;          /* [param]: as gather() gives it; every rank's was the same */
-    double sent;               /* bytes a rank of world ranks sends at least, all steps */
+    double sent[RIG_STEPS];    /* bytes rank 0 sends at least, by step */
     int failed;
 } rig_result;
 
 /* Runs and checks on the way what holds for every run; 0 when all went well. Free with rig_free. */
 int rig_run(const rig_case *c, rig_result *out);
 void rig_free(rig_result *r);
+/* The device memory gemini says it needs at least for this case. */
+long rig_least(const rig_case *c);
 /* Losses within 2e-6 relative; every tensor within 1e-5 of its norm. `zero`: an expect.json that lists parameters whose gradient
  * is zero but for rounding; they are bounded by 2 lr a step instead. NULL: there are none. Returns the number that differ. */
 int rig_compare(const char *what, const rig_result *got, const rig_result *want, int64_t steps, const char *zero);

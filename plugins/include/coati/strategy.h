@@ -56,12 +56,13 @@ typedef struct co_strategy_args {
     uint32_t n_units, n_params, n_schedules;
     const co_param_slot *params;
     const co_schedule *schedules;
-    size_t device_budget, host_budget;
+    size_t device_budget, host_budget; /* what the strategy may take; 0: not known */
     co_stream compute;
     int32_t plan_only; /* 1: allocate nothing; only bytes() and close() follow */
     int32_t pad;
     const co_step_rule *rule; /* step() judges by it, its own max_norm put in; NULL without an optimizer */
     co_step_state *state;     /* in CO_MEM_DEVICE, the host's; updates read factor and skip there. NULL if plan_only */
+    size_t device_used;       /* CO_MEM_DEVICE that the host itself takes: activations, batches, caches. Not part of device_budget */
 } co_strategy_args;
 
 typedef struct co_step_stats {
@@ -77,6 +78,7 @@ typedef struct co_step_stats {
 typedef struct co_strategy_bytes {
     uint32_t struct_size;
     size_t params, grads, master, optimizer, other;
+    size_t host; /* of these, what is not in CO_MEM_DEVICE */
 } co_strategy_bytes;
 
 enum { /* co_strategy_vt.flags */
