@@ -19,23 +19,25 @@ typedef struct loading {
 
 static const char *config_name(const loading *l) { return l->config ? hf_config_path(l->config) : "the configuration"; }
 
-static const char *const prefixes[] = {"model.", "transformer."};
+/* Files of base models lack the part of a name that stands for the head's model: "model.", "transformer.", "gpt_neox.". */
+static const char *without_first(const char *name)
+{
+    const char *dot = strchr(name, '.');
+    return dot ? dot + 1 : name;
+}
+
+static const char *const prefixes[] = {"model.", "transformer."}; /* put before where the declared name is the base model's */
 enum { N_PREFIXES = 2 };
 
 const st_tensor *params_find_tensor(const st_set *file, const char *name)
 {
     const st_tensor *t = st_find(file, name);
     for (size_t i = 0; i < N_PREFIXES && !t; i++) {
-        size_t n = strlen(prefixes[i]);
-        if (strncmp(name, prefixes[i], n) == 0) {
-            t = st_find(file, name + n);
-        } else {
-            char longer[512];
-            int len = snprintf(longer, sizeof longer, "%s%s", prefixes[i], name);
-            if (len > 0 && (size_t)len < sizeof longer) t = st_find(file, longer);
-        }
+        char longer[512];
+        int len = snprintf(longer, sizeof longer, "%s%s", prefixes[i], name);
+        if (len > 0 && (size_t)len < sizeof longer) t = st_find(file, longer);
     }
-    return t;
+    return t ? t : st_find(file, without_first(name));
 }
 
 void params_hold_stored(param_table *t, const st_set *file, int all)
@@ -107,10 +109,10 @@ static int64_t layer_of(const param_table *t, const char *name)
     for (uint32_t i = 0; i < t->n_decls[CO_UNIT_BLOCK]; i++) {
         const char *pattern = t->decls[CO_UNIT_BLOCK][i].file_name;
         int64_t layer = layer_by(pattern, name);
+        if (layer < 0) layer = layer_by(without_first(pattern), name);
         for (size_t k = 0; k < N_PREFIXES && layer < 0; k++) {
-            size_t n = strlen(prefixes[k]);
-            if (strncmp(pattern, prefixes[k], n) == 0) layer = layer_by(pattern + n, name);
-            else if (strncmp(name, prefixes[k], n) == 0) layer = layer_by(pattern, name + n);
+            const size_t n = strlen(prefixes[k]);
+            if (strncmp(name, prefixes[k], n) == 0) layer = layer_by(pattern, name + n);
         }
         if (layer >= 0) return layer;
     }
@@ -179,7 +181,7 @@ static int ends_with(const char *s, const char *end)
 /* Buffers that older versions of transformers saved: computed, not learnt. */
 static int harmless(const char *name)
 {
-    return ends_with(name, ".rotary_emb.inv_freq") || ends_with(name, ".attn.bias") ||
+    return ends_with(name, ".rotary_emb.inv_freq") || ends_with(name, ".attn.bias") || ends_with(name, ".attention.bias") ||
            ends_with(name, ".attn.masked_bias") || ends_with(name, ".attention.masked_bias");
 }
 

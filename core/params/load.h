@@ -19,7 +19,8 @@ typedef struct params_load_report {
 } params_load_report;
 
 /* Checks names, shapes and types of all tensors first, then streams them; `config` (may be NULL) is used to say
- * which key is likely at fault. Names are also found with "model." or "transformer." put before or taken away.
+ * which key is likely at fault. Names are also found without their first part, as base models have them ("transformer.h.0..." as
+ * "h.0..."), and with "model." or "transformer." put before.
  * CO_E_FORMAT: missing tensors, other shapes, types we do not compute with, more layers than configured, values
  * that are not finite, a tied tensor that differs from its owner. write == NULL: the checks only (--check).
  * seed: for optional parameters that the file lacks. report may be NULL. */

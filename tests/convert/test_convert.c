@@ -132,6 +132,8 @@ int main(void)
     test_merge("gpt2_all_linear", "gpt2/heads3_untied");
     test_merge("gpt2_one_c_proj", "gpt2/heads4");
     test_merge("gpt2_bias_lora_only", "gpt2/heads7_bf16");
+    test_merge("gpt_neox_all_linear", "gpt_neox/heads3_tied");
+    test_merge("gpt_neox_bias_all", "gpt_neox/heads7_bf16");
     test_merge("opt_all_linear", "opt/350m");
     test_merge("opt_bias_all", "opt/heads3_untied");
     test_merge("mistral_all_linear", "mistral/window");

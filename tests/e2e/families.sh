@@ -8,6 +8,7 @@ sizes='"vocab_size": 297, "bos_token_id": 1, "eos_token_id": 2'
 declare -A config=(
   [bloom]='"model_type": "bloom", "n_embed": 36, "n_layer": 2, "num_attention_heads": 3, "hidden_dropout": 0.1'
   [gpt2]='"model_type": "gpt2", "n_embd": 36, "n_layer": 2, "n_head": 3, "n_positions": 64, "attn_pdrop": 0'
+  [gpt_neox]='"model_type": "gpt_neox", "hidden_size": 36, "num_hidden_layers": 2, "num_attention_heads": 3, "intermediate_size": 70, "max_position_embeddings": 64, "rotary_pct": 0.5'
   [opt]='"model_type": "opt", "hidden_size": 36, "num_hidden_layers": 2, "num_attention_heads": 3, "ffn_dim": 70, "max_position_embeddings": 64'
   [opt_350m]='"model_type": "opt", "hidden_size": 36, "num_hidden_layers": 2, "num_attention_heads": 2, "ffn_dim": 70, "max_position_embeddings": 64, "word_embed_proj_dim": 20, "do_layer_norm_before": false'
   [mistral]='"model_type": "mistral", "hidden_size": 36, "num_hidden_layers": 2, "num_attention_heads": 6, "num_key_value_heads": 2, "intermediate_size": 70, "max_position_embeddings": 64, "sliding_window": 9'

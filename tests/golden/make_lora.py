@@ -42,6 +42,9 @@ CASES = {  # name: base directory, peft's LoraConfig, perhaps the standard devia
                                             fan_in_fan_out=True), QUIET),
     "gpt2_bias_lora_only": ("gpt2/heads7_bf16", dict(r=1, lora_alpha=2, target_modules=["c_attn", "c_fc"], bias="lora_only",
                                                      fan_in_fan_out=True), QUIET),
+    "gpt_neox_all_linear": ("gpt_neox/heads3_tied", dict(r=3, lora_alpha=6, target_modules="all-linear"), QUIET),
+    "gpt_neox_bias_all": ("gpt_neox/heads7_bf16", dict(r=2, lora_alpha=4, target_modules=["query_key_value", "dense"], bias="all",
+                                                       use_rslora=True), QUIET),
     "opt_all_linear": ("opt/350m", dict(r=3, lora_alpha=6, target_modules="all-linear"), QUIET),
     "opt_bias_all": ("opt/heads3_untied", dict(r=2, lora_alpha=4, target_modules=["q_proj", "v_proj", "fc1"], bias="all"), QUIET),
     "mistral_all_linear": ("mistral/window", dict(r=4, lora_alpha=4, target_modules="all-linear"), QUIET),
@@ -75,14 +78,6 @@ def make_adapter(base, path, config, seed, std):
 def opened(base, path):
     model = peft.PeftModel.from_pretrained(load(base), path, is_trainable=True)
     return model.double()
-
-
-def exact_rope(model):
-    """RoPE tables anew, in float64 where float64_everywhere() is active."""
-    inner = model.base_model.model
-    if hasattr(inner, "model") and hasattr(inner.model, "rotary_emb"):
-        inner.model.rotary_emb = type(inner.model.rotary_emb)(inner.config)
-    return model
 
 
 def logits_and_loss(model, batch):
@@ -129,7 +124,9 @@ def make(name, out, base, config, std=0.3):
     batch = stored["input_ids"].long(), stored["seq_start"].tolist(), stored["labels"].long()
     models = [opened(base, path) for _ in range(3)]
     with float64_everywhere():
-        model, model_plain, model_clipped = map(exact_rope, models)
+        for m in models:
+            make_models.exact_tables(m.base_model.model)
+        model, model_plain, model_clipped = models
         logits, loss = logits_and_loss(model, batch)
         loss.backward()
         grads = {plain_name(n): p.grad for n, p in model.named_parameters() if p.requires_grad}

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes tests/golden/<family>/<case>/ for bloom, gpt2, opt, mistral and qwen2: tiny model directories as found on the
+"""Writes tests/golden/<family>/<case>/ for bloom, gpt2, gpt_neox, opt, mistral and qwen2: tiny model directories as found on the
 hub, and what transformers computes for them.
 
 Usage: make_models.py [--out DIR] [case ...]       a case is FAMILY/NAME
@@ -38,6 +38,9 @@ COMMON = {
                  eos_token_id=2, initializer_range=0.02, layer_norm_epsilon=1e-5, resid_pdrop=0.1, summary_activation=None,
                  summary_first_dropout=0.1, summary_proj_to_labels=True, summary_type="cls_index", summary_use_proj=True,
                  task_specific_params={"text-generation": {"do_sample": True, "max_length": 50}}),
+    "gpt_neox": dict(architectures=["GPTNeoXForCausalLM"], bos_token_id=0, eos_token_id=0, hidden_act="gelu", initializer_range=0.02,
+                     layer_norm_eps=1e-5, max_position_embeddings=128, rotary_emb_base=10000, rotary_pct=0.25,
+                     tie_word_embeddings=False, use_cache=True, use_parallel_residual=True),
     "opt": dict(_remove_final_layer_norm=False, activation_dropout=0.0, activation_function="relu", architectures=["OPTForCausalLM"],
                 attention_dropout=0.0, bos_token_id=2, do_layer_norm_before=True, dropout=0.1, eos_token_id=2, init_std=0.02,
                 layerdrop=0.0, pad_token_id=1, prefix="</s>", use_cache=True),
@@ -56,6 +59,10 @@ def bloom(hidden, heads, vocab, **more):
 
 def gpt2(hidden, heads, vocab, **more):
     return dict(n_embd=hidden, n_layer=LAYERS, n_head=heads, vocab_size=vocab, n_positions=64, n_ctx=64, **more)
+
+
+def gpt_neox(hidden, heads, ff, vocab, **more):
+    return dict(hidden_size=hidden, num_hidden_layers=LAYERS, num_attention_heads=heads, intermediate_size=ff, vocab_size=vocab, **more)
 
 
 def opt(hidden, heads, ff, vocab, **more):
@@ -97,6 +104,20 @@ CASES = [
          wrong=dict(scale_attn_by_inverse_layer_idx=False)),
     case("gpt2/unscaled", gpt2(12, 2, 36, scale_attn_weights=False), wrong=dict(scale_attn_weights=True)),
     case("gpt2/eps", gpt2(12, 2, 35, layer_norm_epsilon=1e-3), embed_std=0.05, wrong=dict(layer_norm_epsilon=1e-5)),
+    case("gpt_neox/heads4", gpt_neox(32, 4, 40, 48), bare=True),
+    case("gpt_neox/heads3_tied", gpt_neox(24, 3, 31, 41, tie_word_embeddings=True), lengths=LONG),
+    case("gpt_neox/heads5_serial", gpt_neox(20, 5, 33, 37, rotary_pct=1.0, use_parallel_residual=False), lengths=LONG,
+         wrong=dict(use_parallel_residual=True)),
+    case("gpt_neox/heads7_bf16", gpt_neox(28, 7, 40, 38, rotary_pct=0.5), dtype="BF16", shards=2),
+    case("gpt_neox/heads1_f16", gpt_neox(10, 1, 29, 39), dtype="F16", shards=2, bare=True),
+    case("gpt_neox/no_bias", gpt_neox(24, 3, 30, 36, attention_bias=False, rotary_pct=0.5, rotary_emb_base=100),
+         wrong=dict(rope_parameters=dict(rope_theta=10000.0, partial_rotary_factor=0.5, rope_type="default"))),
+    # As transformers 5 writes it; as an older one stretched it.
+    case("gpt_neox/rope_v5", gpt_neox(18, 3, 28, 35, rope_parameters=dict(rope_theta=500.0, partial_rotary_factor=0.7, rope_type="default")),
+         wrong=dict(rope_parameters=dict(rope_theta=500.0, partial_rotary_factor=1.0, rope_type="default"))),
+    case("gpt_neox/rope_linear", gpt_neox(16, 2, 28, 34, rope_scaling=dict(type="linear", factor=4.0), hidden_act="gelu_new"),
+         lengths=LONG, wrong=dict(rope_parameters=dict(rope_theta=10000.0, partial_rotary_factor=0.25, rope_type="default"))),
+    case("gpt_neox/eps", gpt_neox(16, 2, 30, 36, layer_norm_eps=1e-3), embed_std=0.05, wrong=dict(layer_norm_eps=1e-5)),
     case("opt/heads4", opt(16, 4, 40, 48), lengths=FULL, bare=True),
     case("opt/heads3_untied", opt(12, 3, 29, 41, tie_word_embeddings=False)),
     case("opt/350m", opt(14, 2, 31, 40, word_embed_proj_dim=9, do_layer_norm_before=False),
@@ -122,22 +143,27 @@ CASES = [
     case("qwen2/window_all", qwen2(12, 6, 3, 28, 37, use_sliding_window=True, max_window_layers=0), lengths=LONG,
          wrong=dict(layer_types=["full_attention"] * 2)),
 ]
-PREFIX = {"bloom": "transformer.", "gpt2": "transformer.", "opt": "model."}
+PREFIX = {"bloom": "transformer.", "gpt2": "transformer.", "gpt_neox": "gpt_neox.", "opt": "model."}
+IN_FILES = {"gpt_neox": {"lm_head.weight": "embed_out.weight"}}  # where transformers renames on the way
 # Dropout that configs declare, which coati leaves out unless it is asked for; and a way to keep precision that float64 needs not.
 OFF = dict(dropout=0.0, attn_pdrop=0.0, embd_pdrop=0.0, resid_pdrop=0.0, reorder_and_upcast_attn=False)
 
 
-def key_rows(family, name, shape):
-    """Rows of a bias, in coati's order, that belong to keys: first and count."""
-    if family == "opt" and name.endswith("k_proj.bias"):
-        return 0, shape[0]
-    if name.endswith(("query_key_value.bias", "c_attn.bias")):
-        return shape[0] // 3, shape[0] // 3
-    return None
+def key_rows(config, name, shape):
+    """Stretches of a bias, in coati's order, that belong to keys and do not turn: first and count of each."""
+    if config.model_type == "opt" and name.endswith("k_proj.bias"):
+        return [(0, shape[0])]
+    if not name.endswith(("query_key_value.bias", "c_attn.bias")):
+        return []
+    heads, keys = config.num_attention_heads, shape[0] // 3
+    turning = int(keys // heads * config.rope_parameters["partial_rotary_factor"]) if config.model_type == "gpt_neox" else 0
+    if turning == 0:
+        return [(keys, keys)]
+    return [(keys + h * (keys // heads) + turning, keys // heads - turning) for h in range(heads) if keys // heads > turning]
 
 
 def to_memory(name, values, heads):
-    """A bias in the file's order in coati's: BLOOM's goes head by head."""
+    """A bias in the file's order in coati's: BLOOM's and GPT-NeoX's go head by head."""
     if not name.endswith("query_key_value.bias"):
         return values
     return values.view(heads, 3, -1).transpose(0, 1).reshape(-1)
@@ -163,7 +189,7 @@ def random_weights(c, model, rng):
             if name.endswith(("q_proj.weight", "k_proj.weight")):
                 w *= 1.6
             elif name.endswith("query_key_value.weight"):
-                w.view(model.config.n_head, 3, -1)[:, :2] *= 1.6
+                w.view(model.config.num_attention_heads, 3, -1)[:, :2] *= 1.6
             elif name.endswith("c_attn.weight"):
                 w[:, : 2 * p.shape[1] // 3] *= 1.6
             weights[name] = w
@@ -210,7 +236,8 @@ def write_config(path, c):
         "dtype" if c["dtype"] == "BF16" else "torch_dtype": str(DTYPES[c["dtype"]]).removeprefix("torch.")})
     config.update(c["sizes"])
     known = set(AutoConfig.for_model(c["family"]).to_dict())
-    strange = [k for k in c["sizes"] if k not in known and k not in ("n_embed", "num_attention_heads", "n_ctx", "rope_theta")]
+    strange = [k for k in c["sizes"] if k not in known and k not in (
+        "n_embed", "num_attention_heads", "n_ctx", "rope_theta", "rotary_pct", "rotary_emb_base", "rope_scaling")]
     assert not strange, f"{c['name']}: transformers does not know {strange}"
     (path / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
 
@@ -224,7 +251,8 @@ def make(c, out):
     model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(path))
     weights = random_weights(c, model, rng)
     prefix = PREFIX[c["family"]] if c["bare"] else ""
-    write_weights(path, {n.removeprefix(prefix): w for n, w in weights.items()}, c["shards"])
+    stored = {n: IN_FILES.get(c["family"], {}).get(n, n) for n in weights}
+    write_weights(path, {stored[n].removeprefix(prefix): w for n, w in weights.items()}, c["shards"])
     batch = without_padding(random_batch(c, rng), model.config.pad_token_id)
     ids, start, labels = batch
 
@@ -237,14 +265,13 @@ def make(c, out):
 
     zero = []
     for name, g in ref["grads"].items():
-        rows = key_rows(c["family"], name, g.shape)
-        if rows:
-            part = to_memory(name, g, model.config.num_attention_heads)[rows[0]:rows[0] + rows[1]]
+        for first, n in key_rows(model.config, name, g.shape):
+            part = to_memory(name, g, model.config.num_attention_heads)[first:first + n]
             assert part.norm() < 1e-13 * ref["global_norm"], f"{name}: keys' gradient is {part.norm()}"
-            zero.append(f"{name} {rows[0]} {rows[1]}")
+            zero.append(f"{name} {first} {n}")
 
     tensors = {"input_ids": ids.int(), "seq_start": torch.tensor(start).int(), "labels": labels.int(), "logits": ref["logits"]}
-    tensors.update({f"grad.{n}": g.float().contiguous() for n, g in ref["grads"].items()})
+    tensors.update({f"grad.{stored[n]}": g.float().contiguous() for n, g in ref["grads"].items()})
     safetensors.torch.save_file(tensors, path / "expect.safetensors")
     expect = dict(
         case=c["name"], stored_dtype=c["dtype"], reference=f"transformers {type(model).__name__}, float64, eager attention",

@@ -10,6 +10,10 @@ static const char *const configs[] = {
     "{\"model_type\":\"bloom\",\"hidden_size\":24,\"n_layer\":2,\"n_head\":3,\"vocab_size\":97,\"initializer_range\":0.4}",
     "{\"model_type\":\"gpt2\",\"n_embd\":24,\"n_layer\":2,\"n_head\":4,\"vocab_size\":97,\"n_positions\":205,\"initializer_range\":0.4,"
     "\"scale_attn_by_inverse_layer_idx\":true}",
+    "{\"model_type\":\"gpt_neox\",\"hidden_size\":24,\"num_hidden_layers\":2,\"num_attention_heads\":3,\"intermediate_size\":50,\"vocab_size\":97,"
+    "\"max_position_embeddings\":256,\"initializer_range\":0.4}",
+    "{\"model_type\":\"gpt_neox\",\"hidden_size\":24,\"num_hidden_layers\":2,\"num_attention_heads\":2,\"intermediate_size\":50,\"vocab_size\":97,"
+    "\"max_position_embeddings\":256,\"initializer_range\":0.4,\"use_parallel_residual\":false,\"rotary_pct\":1}",
     "{\"model_type\":\"opt\",\"hidden_size\":24,\"num_hidden_layers\":2,\"num_attention_heads\":3,\"ffn_dim\":50,\"vocab_size\":97,"
     "\"max_position_embeddings\":205,\"init_std\":0.4}",
     "{\"model_type\":\"opt\",\"hidden_size\":24,\"num_hidden_layers\":2,\"num_attention_heads\":2,\"ffn_dim\":50,\"vocab_size\":97,"

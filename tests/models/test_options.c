@@ -44,7 +44,7 @@ static void refuses(const char *name, const char *from, const char *to, int code
 static void test_refused(void)
 {
     static const struct { const char *name, *from, *to; int code; const char *says; } cases[] = {
-        {"bloom/heads4", "\"bloom\"", "\"bloomz9\"", CO_E_FORMAT, "model_type \"bloomz9\" is served by no installed model plugin; they serve: bloom, gpt2, llama, mistral, qwen2, opt"},
+        {"bloom/heads4", "\"bloom\"", "\"bloomz9\"", CO_E_FORMAT, "model_type \"bloomz9\" is served by no installed model plugin; they serve: bloom, gpt2, gpt_neox, llama, mistral, qwen2, opt"},
         {"bloom/heads4", "\"model_type\"", "\"type\"", CO_E_FORMAT, "no \"model_type\""},
         {"bloom/heads4", "\"n_embed\": 16", "\"n_embed\": 18", CO_E_FORMAT, "hidden_size = 18 does not divide by n_head = 4"},
         {"bloom/heads4", "\"n_embed\": 16", "\"n_embed\": 16.5", CO_E_FORMAT, "n_embed is not a whole number"},
@@ -57,6 +57,11 @@ static void test_refused(void)
         {"gpt2/heads4", "\"gelu_new\"", "7", CO_E_FORMAT, "activation_function is not a text"},
         {"gpt2/heads4", "\"n_embd\"", "\"add_cross_attention\": true, \"n_embd\"", CO_E_UNSUPPORTED, "add_cross_attention is set"},
         {"gpt2/heads4", "\"n_positions\": 64", "\"n_positions\": 32", CO_E_FORMAT, "check n_positions"},
+        {"gpt_neox/heads4", "\"gelu\"", "\"mish\"", CO_E_UNSUPPORTED, "hidden_act = \"mish\" is not offered; possible: gelu_new|"},
+        {"gpt_neox/heads4", "\"rotary_pct\": 0.25", "\"rotary_pct\": 0.2", CO_E_FORMAT, "rotary_pct = 0.2 of a head of 8 turns 1 dimensions"},
+        {"gpt_neox/heads4", "\"use_cache\"", "\"rope_scaling\": {\"type\": \"dynamic\", \"factor\": 2.0}, \"use_cache\"", CO_E_UNSUPPORTED,
+         "rope_scaling.type = \"dynamic\" is not offered; possible: default|linear"},
+        {"gpt_neox/heads4", "\"num_hidden_layers\": 2", "\"num_hidden_layers\": 3", CO_E_FORMAT, "the file has 2 layers, and num_hidden_layers"},
         {"opt/heads4", "\"layerdrop\": 0.0", "\"layerdrop\": 0.1", CO_E_UNSUPPORTED, "layerdrop is set to something else than 0"},
         {"opt/heads4", "\"use_cache\"", "\"layer_norm_elementwise_affine\": false, \"use_cache\"", CO_E_UNSUPPORTED, "layer_norm_elementwise_affine"},
         {"opt/350m", "\"word_embed_proj_dim\": 9", "\"word_embed_proj_dim\": 14", CO_E_FORMAT, "embed_tokens.weight\" has shape [40, 9]"},

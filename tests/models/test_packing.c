@@ -4,7 +4,7 @@
 #include "models/golden.h"
 #include <unistd.h>
 
-static const char *const families[] = {"bloom", "gpt2", "llama", "mistral", "opt", "qwen2"};
+static const char *const families[] = {"bloom", "gpt2", "gpt_neox", "llama", "mistral", "opt", "qwen2"};
 
 /* Loss of the sequences from..to, all their labels but those of `only`'s neighbours masked; only < 0: none masked. */
 static double loss_of(const golden *g, fixture *f, int32_t from, int32_t to, int32_t only)

@@ -1,5 +1,6 @@
 /* From files to parameters: what fits, what does not and whose fault it is; random starts. */
 #include "fixture.h"
+#include "core/base/log.h"
 #include "core/params/half.h"
 
 enum { L = 2 };
@@ -77,10 +78,15 @@ static void expect_values(const param_table *t, const store *s)
     }
 }
 
+static void count_line(void *ctx, int before) { *(int *)ctx += before; }
+
 static void test_fits(void)
 {
     static const edit edits[] = {{0}, {.head = 1}, {.transposed = 1}, {.fp16 = 1}, {.prefix = "model."},
-                                 {.extra = "model.layers.0.self_attn.rotary_emb.inv_freq"}, {.extra = "whatever"}};
+                                 {.extra = "model.layers.0.self_attn.rotary_emb.inv_freq"}, {.extra = "gpt_neox.layers.1.attention.bias"},
+                                 {.extra = "whatever"}};
+    int warnings = 0;
+    log_hook(count_line, &warnings);
     for (size_t i = 0; i < sizeof edits / sizeof edits[0]; i++) {
         param_table *t = table(1, edits[i].transposed);
         params_load_report r = {0};
@@ -90,9 +96,11 @@ static void test_fits(void)
         expect_values(t, &s);
         CHECK(r.n_loaded == t->n_params - 1 && r.n_initialised == 0 && r.n_ignored == (edits[i].extra != NULL));
         CHECK(r.n_bytes == t->n_elements * (edits[i].fp16 ? 2 : 4));
+        CHECK(warnings == (edits[i].extra && strcmp(edits[i].extra, "whatever") == 0)); /* known buffers are nobody's loss */
         store_close(&s);
         param_table_free(t);
     }
+    log_hook(NULL, NULL);
 }
 
 /* Only the head was saved: the embedding it is tied to takes it. */

@@ -26,6 +26,10 @@ sgd() { "$run" -q sgd.ini run.output=o "$@" && fell o; }
 fell() { awk -F'"loss":' '/"loss"/ { split($2, a, ","); if (!n++) first = a[1]; last = a[1] } END { exit !(n > 2 && last < first) }' "$1/metrics.jsonl"; }
 check "trains the model" trains m model.path=model
 check "and asks it" sh -c "'$gen' --model m/model --prompt 'What is 3 plus 1?' --max-new-tokens 4 --json | grep -q '\"ids\"'"
+adapts() { "$run" -q train.ini run.output=a model.path=m/model model.init=pretrained model.checkpointing=block lora.rank=2 optimizer.lr=1e-2 &&
+  fell a && grep -q '"qkv"' a/adapter/adapter_config.json; }
+check "an adapter on its products" adapts
+check "and asks it with that" sh -c "'$gen' --model m/model --adapter a/adapter --prompt 'What is 3 plus 1?' --max-new-tokens 4 --json | grep -q '\"ids\"'"
 check "with the loss" trains l loss.name=my_loss loss.temperature=0.9
 check "with the dataset" trains d dataset.path=data.tsv
 check "with the tokenizer" trains t tokenizer.name=my_bytes tokenizer.path=bytes dataset.max_len=96

@@ -12,7 +12,7 @@ const char *tiny_config(const char *model_type)
     static char text[1200];
     snprintf(text, sizeof text,
              "{\"model_type\": \"%s\", \"vocab_size\": 29, \"hidden_size\": 16, \"n_embed\": 16, \"n_embd\": 16, \"word_embed_proj_dim\": 16, "
-             "\"num_hidden_layers\": 2, \"n_layer\": 2, \"num_attention_heads\": 4, \"n_head\": 4, \"num_key_value_heads\": 2, "
+             "\"num_hidden_layers\": 2, \"n_layer\": 2, \"num_attention_heads\": 2, \"n_head\": 2, \"num_key_value_heads\": 1, "
              "\"intermediate_size\": 24, \"ffn_dim\": 24, \"n_inner\": 24, \"max_position_embeddings\": 32, \"n_positions\": 32, \"n_ctx\": 32}",
              model_type);
     return text;
