@@ -239,13 +239,13 @@ static int take_part(loader *l, plan_rules *rules)
 static int open_template(loader *l)
 {
     const loader_config *c = &l->c;
-    const template_args t = { .name = c->templ, .tokenizer = c->tokenizer, .tokenizer_self = c->tokenizer_self,
+    const template_args t = { .name = c->templ, .model_dir = c->model_dir, .tokenizer = c->tokenizer, .tokenizer_self = c->tokenizer_self,
                               .bos = c->bos, .eos = c->eos, .before = c->before };
     int rc = template_open(&t, &l->templ);
     if (!rc) rc = columns_parse(c->columns, &l->columns);
     if (!rc && l->columns.given && l->columns.name[PART_OUTPUT] && !l->columns.name[PART_INSTRUCTION] && !template_simple(l->templ))
         rc = FAIL(CO_E_CONFIG, "[dataset] columns: template %s needs instruction=…", template_name(l->templ));
-    l->c.templ = l->c.columns = l->c.name = NULL;
+    l->c.templ = l->c.model_dir = l->c.columns = l->c.name = NULL;
     l->maker = (sample_maker){ .dataset = c->dataset, .templ = l->templ, .columns = &l->columns, .name = l->name, .locate = c->locate,
                                .max_len = c->max_len };
     return rc;

@@ -57,6 +57,7 @@ typedef struct loader_config {
     void *tokenizer_self;
     const char *name;                 /* of the data, for messages: the file's path                      */
     const char *templ;                /* template.h; NULL: alpaca                                        */
+    const char *model_dir;            /* of the template "chat"; may be NULL                             */
     /* The file and the row in it (from 1) of a record, for messages; NULL: name and index + 1. */
     void (*locate)(void *dataset_self, int64_t index, const char **file, int64_t *row);
     const char *columns;              /* records/columns.h; NULL or "": by their own names               */

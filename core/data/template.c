@@ -2,6 +2,7 @@
 #include "core/base/error.h"
 #include "core/base/fs.h"
 #include "core/base/memory.h"
+#include "core/data/templates/match.h"
 #include <stdio.h>
 #include <string.h>
 
@@ -92,13 +93,30 @@ static const char *known(char *out, size_t cap)
 
 static int from_file(data_template *t)
 {
-    char *text, names[200];
+    char *text, names[200], why[300];
     size_t len;
     int rc = fs_read_all(t->name, &text, &len, MAX_TEMPLATE);
-    if (rc) return error_prefix(CO_E_CONFIG, "template \"%s\" is neither of %s nor a file that can be read", t->name, known(names, sizeof names));
+    if (rc) {
+        error_take(why, sizeof why);
+        return FAIL(CO_E_CONFIG, "template \"%s\" is neither of %s, chat nor a file that can be read: %s", t->name, known(names, sizeof names), why);
+    }
     rc = format_parse(t->name, text, len, &t->f);
     mem_free(text);
     return rc;
+}
+
+static int from_model(data_template *t)
+{
+    char *what = NULL;
+    if (!t->a.model_dir) return FAIL(CO_E_CONFIG, "template = chat: there is no model's directory to take its chat template from");
+    const int rc = chat_match_dir(t->a.model_dir, &t->f, &what);
+    if (rc) return rc;
+    char *name = mem_printf("chat: %s", what);
+    mem_free(what);
+    if (!name) return CO_E_NOMEM;
+    mem_free(t->name);
+    t->name = name;
+    return CO_OK;
 }
 
 int template_open(const template_args *a, data_template **out)
@@ -109,7 +127,7 @@ int template_open(const template_args *a, data_template **out)
     t->name = mem_strdup(a->name && *a->name ? a->name : "alpaca");
     t->tokens = (render_tokens){.bos = a->bos, .eos = a->eos, .before = a->before, .bos_text = "", .eos_text = "", .before_text = ""};
     int rc = t->name ? format_builtin(t->name, &t->f) : CO_E_NOMEM;
-    if (rc == CO_END) rc = from_file(t);
+    if (rc == CO_END) rc = strcmp(t->name, "chat") == 0 ? from_model(t) : from_file(t);
     if (rc == CO_OK) rc = check_tokens(t);
     for (int i = 0; i < N_BODIES && rc == CO_OK; i++) rc = bind_body(a, &t->f.body[i]);
     if (rc) {
@@ -117,7 +135,7 @@ int template_open(const template_args *a, data_template **out)
         return rc;
     }
     find_stop(t);
-    t->a.name = NULL; /* not kept */
+    t->a.name = t->a.model_dir = NULL; /* not kept */
     *out = t;
     return CO_OK;
 }

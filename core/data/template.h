@@ -1,7 +1,7 @@
 /* template.h: a template by name, bound to a tokenizer: conversations to ids.
  *
- * Names: alpaca, vicuna, llama2, llama3, chatml, zephyr, mistral, hh, none; else the path of a template file
- * (templates/format.h). */
+ * Names: alpaca, vicuna, llama2, llama3, chatml, zephyr, mistral, hh, none; "chat": the model's own chat_template, if it is one of
+ * these by its effect (templates/match.h); else the path of a template file (templates/format.h). */
 #ifndef CORE_DATA_TEMPLATE_H
 #define CORE_DATA_TEMPLATE_H
 #include "core/data/templates/encode.h"
@@ -10,6 +10,7 @@ typedef struct data_template data_template;
 
 typedef struct template_args {
     const char *name;      /* NULL: alpaca */
+    const char *model_dir; /* of "chat": where the tokenizer's files are; NULL: nowhere */
     const co_tokenizer_vt *tokenizer; /* lent */
     void *tokenizer_self;
     int32_t bos, eos, before; /* ids; below 0: none */
@@ -18,7 +19,7 @@ typedef struct template_args {
 /* CO_E_CONFIG for what cannot work. */
 int template_open(const template_args *a, data_template **out);
 void template_close(data_template *t);
-const char *template_name(const data_template *t);  /* for people: "alpaca" */
+const char *template_name(const data_template *t);  /* for people: "alpaca", "chat: llama3" */
 int template_simple(const data_template *t);        /* a conversation is an instruction and an answer, either may be empty */
 /* CO_E_FORMAT: what the template cannot hold. */
 int template_render(const data_template *t, const chat_message *m, size_t n, int prompt, co_arena *a, chat_text *out);

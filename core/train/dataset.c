@@ -122,7 +122,7 @@ static int open_loader(run *r, const dataset_opts *o, int training, int held_out
     if (d->source && d->source->n_paths == 1) files_locate(d->self, 0, &name, &row);
     const loader_config l = {
         .dataset = &files_dataset, .dataset_self = d->self, .tokenizer = r->tokenizer.vt, .tokenizer_self = r->tokenizer.self,
-        .name = name, .locate = files_locate, .templ = o->templ, .columns = o->columns, .bos = r->tokenizer.bos,
+        .name = name, .locate = files_locate, .templ = o->templ, .model_dir = all->tokenizer.path[0] ? all->tokenizer.path : all->model.path, .columns = o->columns, .bos = r->tokenizer.bos,
         .eos = r->tokenizer.eos, .before = r->tokenizer.before, .max_len = (int32_t)o->max_len, .size = (int32_t)all->batch.size,
         .accumulation = (int32_t)all->batch.accumulation, .tokens = (int32_t)all->batch.tokens, .rank = 0, .world = 1,
         .shuffle = training && o->shuffle, .seed = (uint64_t)all->run.seed, .epochs = training ? all->run.epochs : 1,

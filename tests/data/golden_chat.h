@@ -11,7 +11,7 @@
 enum { GOLDEN_MOST = 1024 };
 typedef struct golden_chat { /* in the arena */
     const char *name, *tokenizer, *bos, *eos, *text;
-    int64_t prompt;
+    int64_t prompt, raised;
     chat_message *m;
     size_t n, text_len, n_ids, n_mask;
     int64_t ids[GOLDEN_MOST], mask[GOLDEN_MOST];
@@ -39,6 +39,7 @@ static inline void golden_parse(const char *line, size_t len, co_arena *a, golde
         if (!strcmp(r.str, "ids")) golden_numbers(&r, g->ids, &g->n_ids);
         else if (!strcmp(r.str, "mask")) golden_numbers(&r, g->mask, &g->n_mask);
         else if (!strcmp(r.str, "prompt")) CHECK(json_int(&r, json_next(&r), &g->prompt) == CO_OK);
+        else if (!strcmp(r.str, "raised")) CHECK(json_int(&r, json_next(&r), &g->raised) == CO_OK);
         else if (!strcmp(r.str, "messages")) {
             t = json_next(&r);
             const size_t from = r.token_at;

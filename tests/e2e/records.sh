@@ -52,6 +52,22 @@ refused "an unknown role" 'role.jsonl: row 1: column: messages:1:' dataset.path=
 echo '{"messages": [{"role": "assistant", "content": "b"}, {"role": "user", "content": "c"}]}' > turn.jsonl
 refused "roles out of turn" "turn.jsonl: row 1: message 1 is the assistant's" dataset.path=turn.jsonl dataset.template=llama2
 
+# The model's own template.
+mkdir own && ln -s "$COATI_SRC"/tools/quickstart/model/* own/
+refused_own() { check "$1" exits 2 "$2" "$run" train.ini --check model.path=own dataset.path=chat.jsonl dataset.template=chat; }
+refused_own "no chat template" "own: no chat template in"
+printf '%s' "{% for m in messages %}{{ '<|' + m.role + '|>' }}
+{{ m.content + eos_token }}
+{% endfor %}{% if add_generation_prompt %}{{ '<|assistant|>
+' }}{% endif %}" > own/chat_template.jinja
+echo '{"bos_token": "<s>", "eos_token": "</s>"}' > own/tokenizer_config.json
+check "template = chat" check_run model.path=own dataset.path=chat.jsonl dataset.template=chat
+check "is told by its effect" shows "messages records, template chat: zephyr"
+echo "{% for m in messages %}{{ m.role ~ m.content }}{% endfor %}" > own/chat_template.jinja
+refused_own "another template" "the model's chat template is none of the known ones: name a template instead"
+echo "{% macro x() %}{% endmacro %}" > own/chat_template.jinja
+refused_own "what is not known" "line 1: {% macro %} is not known here"
+
 # Real files.
 shared=${COATI_SHARED:-$COATI_SRC/../shared}/data
 if [ -d "$shared/sft" ]; then

@@ -19,7 +19,7 @@ static const char help[] =
     "  --prompt TEXT         one prompt; \"\" is BOS alone\n"
     "  --prompts FILE        a prompt a line\n"
     "  --chat                prompts from standard input, a line each, answered one by one\n"
-    "  --template NAME       none, alpaca, or a template file: puts the prompt in as the instruction (none)\n"
+    "  --template NAME       what stands around a prompt: alpaca, llama3, …, chat (the model's own), a template file; none (none)\n"
     "  --max-new-tokens N    (128, or what fits behind the prompt if that is less)\n"
     "  --temperature T       0: greedy (0). The order is temperature, top-k, top-p\n"
     "  --top-k K             0: off (0)\n"
@@ -301,7 +301,7 @@ int main(int argc, char **argv)
         if (!o.arena) s = CO_E_NOMEM;
     }
     if (s == CO_OK && a.templ && strcmp(a.templ, "none") != 0)
-        s = template_open(&(template_args){.name = a.templ, .tokenizer = o.t->vt, .tokenizer_self = o.t->self, .bos = o.t->bos, .eos = o.t->eos,
+        s = template_open(&(template_args){.name = a.templ, .model_dir = a.model, .tokenizer = o.t->vt, .tokenizer_self = o.t->self, .bos = o.t->bos, .eos = o.t->eos,
                                            .before = o.t->before}, &t);
     if (s == CO_OK && a.prompt) s = answer(&a, &o, t, (char **)(uintptr_t)&a.prompt, 1);
     if (s == CO_OK && a.prompts) s = answer_file(&a, &o, t);
