@@ -48,6 +48,22 @@ static int open_backend(run *r)
     return s;
 }
 
+/* Beside an async backend also the CPU's ([backend.cpu]): strategies update there what they keep in host memory. */
+static int open_cpu(run *r)
+{
+    const co_feature *f;
+    void *opts = NULL;
+    if (!(r->backend->flags & CO_BACKEND_ASYNC)) return CO_OK;
+    int s = host_feature(r->host, CO_KIND_BACKEND, "cpu", &f);
+    if (s == CO_OK) s = run_bind_feature(r, "backend.cpu", f, &opts);
+    if (s == CO_OK) {
+        r->cpu = host_backend(r->host, f);
+        s = PLUGIN("the backend's open()", r->cpu->open(host_services(r->host), opts, &r->cpu_self));
+    }
+    mem_free(opts);
+    return s;
+}
+
 static int open_parallel(run *r)
 {
     const co_feature *f;
@@ -197,7 +213,7 @@ static int open_engine(run *r)
                               .growth_interval = (int32_t)p->growth_interval, .hysteresis = (int32_t)p->hysteresis};
     const engine_args a = {
         .scaler = p->dtype == DTYPE_FP16 ? &scaler : NULL, .initial_scale = p->initial_scale,
-        .host = host_services(r->host), .backend = r->backend, .backend_self = r->backend_self, .model = run_model(r),
+        .host = host_services(r->host), .backend = r->backend, .backend_self = r->backend_self, .cpu = r->cpu, .cpu_self = r->cpu_self, .model = run_model(r),
         .model_self = run_model_self(r), .params = r->table, .strategy = r->strategy, .strategy_opts = r->strategy_opts, .comm = r->comm,
         .comm_self = r->comm_self, .optim = r->optim, .optim_self = r->optim_self, .loss = r->loss, .loss_self = r->loss_self,
         .columns = columns, .n_columns = 2, .max_tokens = tokens > eval_tokens ? tokens : eval_tokens,
@@ -232,6 +248,7 @@ static int open_all(config *c, run *r, int training, const char *adapter_dir)
     if (!r->host) return CO_E_NOMEM;
     host_seed(r->host, (uint64_t)r->o.run.seed);
     s = open_backend(r);
+    if (s == CO_OK) s = open_cpu(r);
     if (s == CO_OK) s = open_parallel(r);
     if (s == CO_OK && training) s = open_optimizer(r);
     if (s == CO_OK) s = open_loss(r);
@@ -281,6 +298,7 @@ void run_close(run *r)
     if (r->optim_self) r->optim->close(r->optim_self);
     mem_free(r->strategy_opts);
     if (r->comm_self) r->comm->close(r->comm_self);
+    if (r->cpu_self) r->cpu->close(r->cpu_self);
     if (r->backend_self) r->backend->close(r->backend_self);
     host_free(r->host);
     memset(r, 0, sizeof *r);
