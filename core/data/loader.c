@@ -446,6 +446,8 @@ int loader_peek(loader *l, int64_t place, co_arena *a, const int32_t **ids, int3
     return CO_OK;
 }
 
+int32_t loader_stop_id(const loader *l) { return template_stop_id(l->templ); }
+
 int loader_describe(loader *l, char **out)
 {
     enum { LOOK_AT = 16 };

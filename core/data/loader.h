@@ -105,6 +105,7 @@ void loader_stats(const loader *l, loader_totals *out);
  * answer, which is the rest with its end of turn (n = n_prompt: nothing of it is left). For looking at the data. CO_END behind the
  * last record, CO_E_FORMAT for a broken one, whatever skip_bad says. */
 int loader_peek(loader *l, int64_t place, co_arena *a, const int32_t **ids, int32_t *n, int32_t *n_prompt);
+int32_t loader_stop_id(const loader *l); /* of the template: the token behind an answer, -1: none */
 /* What was recognised, and the first record with something to learn, token by token (show.h): lines of text, freed with mem_free.
  * CO_E_FORMAT if there is none among the first. */
 int loader_describe(loader *l, char **text);

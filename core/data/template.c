@@ -186,6 +186,23 @@ int template_plain(const data_template *t, const char *text, size_t len, int eos
     return CO_OK;
 }
 
+void template_answer(const data_template *t, const char **text, size_t *len)
+{
+    const format_body *b = &t->f.body[BODY_ASSISTANT];
+    int learn = 0, content = 0;
+    for (int i = 0; i < b->n; i++) {
+        const format_piece *p = &b->p[i];
+        learn |= p->kind == PIECE_LEARN;
+        content |= p->kind == PIECE_CONTENT;
+        if (p->kind != PIECE_TEXT || !learn || p->len > *len) continue;
+        if (!content && memcmp(*text, p->text, p->len) == 0) *text += p->len, *len -= p->len;
+        else if (content && memcmp(*text + *len - p->len, p->text, p->len) == 0) {
+            *len -= p->len;
+            break;
+        }
+    }
+}
+
 const char *template_token_text(const data_template *t, int32_t id, size_t *len)
 {
     *len = 5;

@@ -30,6 +30,8 @@ int template_plain(const data_template *t, const char *text, size_t len, int eos
 /* Where generation ends, besides the tokenizer's EOS: the token behind an answer, -1: none; texts, NULL-terminated. */
 int32_t template_stop_id(const data_template *t);
 const char *const *template_stop_texts(const data_template *t);
+/* An answer as it was generated -> the message's content: without what the template itself puts around that. */
+void template_answer(const data_template *t, const char **text, size_t *len);
 /* How a special token of the template is written (no NUL behind it), and "<bos>", "<eos>"; NULL: it is none of them. */
 const char *template_token_text(const data_template *t, int32_t id, size_t *len);
 #endif

@@ -24,7 +24,7 @@ static int answer(run *r, decoder *d, loader *from, int64_t place, co_arena *a, 
     int s = loader_peek(from, place, a, &ids, &n, &n_prompt);
     if (s == CO_E_FORMAT) return CO_OK; /* a broken record has been dealt with by the readers */
     if (s) return s;
-    decode_job j = {.prompt = ids, .n_prompt = n_prompt, .max_new = r->o.log.sample_tokens};
+    decode_job j = {.prompt = ids, .n_prompt = n_prompt, .max_new = r->o.log.sample_tokens, .stop_id = loader_stop_id(from)};
     if (n == n_prompt || j.n_prompt + j.max_new > r->answer_len) return CO_OK;
     j.ids = arena_push(a, (size_t)j.max_new * sizeof *j.ids, 4);
     if (!j.ids) return CO_E_NOMEM;

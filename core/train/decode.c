@@ -46,7 +46,7 @@ void decoder_close(decoder *d)
 static int accept(const decoder *d, struct slot *s, int32_t id, double logprob)
 {
     decode_job *j = s->job;
-    if (id == d->a.eos) {
+    if (id == d->a.eos || (j->stop_id >= 0 && id == j->stop_id)) {
         j->finish = FINISH_EOS;
         s->job = NULL;
         return CO_OK;
@@ -56,6 +56,11 @@ static int accept(const decoder *d, struct slot *s, int32_t id, double logprob)
     j->n_ids++;
     s->next = id;
     int r = j->on_token ? j->on_token(j->ctx, j, id) : CO_OK;
+    if (r == CO_END) {
+        j->finish = FINISH_STOP;
+        s->job = NULL;
+        return CO_OK;
+    }
     if (j->n_ids == j->max_new) {
         j->finish = FINISH_LENGTH;
         s->job = NULL;
@@ -105,6 +110,8 @@ int decode(decoder *d, decode_job *jobs, size_t n, const sample_opts *o)
         jobs[i].n_ids = 0;
         jobs[i].finish = FINISH_LENGTH;
         if (jobs[i].n_prompt < 1) return FAIL(CO_E_INVALID, "prompt %zu is empty and the tokenizer has no BOS", i + 1);
+        if (jobs[i].n_cached < 0 || jobs[i].n_cached >= jobs[i].n_prompt || (jobs[i].n_cached && (d->a.slots != 1 || n != 1)))
+            return FAIL(CO_E_INVALID, "prompt %zu: %lld of its %lld ids are said to be cached", i + 1, (long long)jobs[i].n_cached, (long long)jobs[i].n_prompt);
         if (jobs[i].n_prompt + jobs[i].max_new > d->a.max_len)
             return FAIL(CO_E_CONFIG, "prompt %zu has %lld tokens; with %lld new ones that is beyond %lld positions: lower --max-new-tokens",
                         i + 1, (long long)jobs[i].n_prompt, (long long)jobs[i].max_new, (long long)d->a.max_len);
@@ -114,7 +121,7 @@ int decode(decoder *d, decode_job *jobs, size_t n, const sample_opts *o)
         for (int64_t i = 0; i < d->a.slots; i++) {
             while (!d->slot[i].job && next < n) {
                 decode_job *j = &jobs[next++];
-                if (j->max_new > 0) d->slot[i] = (struct slot){.job = j};
+                if (j->max_new > 0) d->slot[i] = (struct slot){.job = j, .past = j->n_cached, .fed = j->n_cached};
             }
             busy |= d->slot[i].job != NULL;
         }

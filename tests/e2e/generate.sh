@@ -107,6 +107,35 @@ check "--template FILE" is "$(ids --prompt "$prompt" --template qa.txt --max-new
 check "--chat --template FILE" is "$(echo "$prompt" | g --chat --template qa.txt --max-new-tokens 8)" "$(g --prompt "Q: $prompt A:" --max-new-tokens 8)"
 check "--template none" is "$(ids --prompt a --template none)" "$(ids --prompt a)"
 
+# A conversation: what was said stands before what is asked, and the cache of earlier turns changes nothing.
+printf '[begin]\n{before}\n[system]\n{content}.\n[user]\nQ: {content}\n[assistant]\n A:{learn}{content}{end}\n' > talk.txt
+talk=(--template talk.txt --max-new-tokens 6)
+printf '%s\n' "What is it?" "And then?" "Why?" > lines
+g --chat "${talk[@]}" < lines > talked
+check "--chat: an answer a line" [ "$(wc -l < talked)" -eq 3 ]
+one=$(sed -n 1p talked) two=$(sed -n 2p talked)
+check "the first turn" is "$one" "$(g --prompt "Q: What is it? A:" --max-new-tokens 6)"
+check "the second knows the first" is "$two" "$(g --prompt "Q: What is it? A:${one}Q: And then? A:" --max-new-tokens 6)"
+check "the third both" is "$(sed -n 3p talked)" "$(g --prompt "Q: What is it? A:${one}Q: And then? A:${two}Q: Why? A:" --max-new-tokens 6)"
+g -v --chat --json "${talk[@]}" < lines > talked.json 2> talked.log
+check "only new tokens are computed" sh -c "sed -n 's/.*: \([0-9]*\) of the \([0-9]*\) tokens.*/\1 \2/p' talked.log | awk '{ n++; if (n == 1 && \$1 != 0 || n > 1 && \$1 < last) bad = 1; last = \$2 } END { exit bad || n != 3 }'"
+fresh=$(g --json --prompt "Q: What is it? A:${one}Q: And then? A:" --max-new-tokens 6)
+check "the same ids as a fresh run's" is "$(sed -n 2p talked.json | field ids)" "$(field ids <<<"$fresh")"
+near() { awk -v a="$1" -v b="$2" 'BEGIN { n = split(a, x, /[^-0-9.e]+/); m = split(b, y, /[^-0-9.e]+/); bad = n != m || n < 3; for (i = 1; i <= n; i++) if (x[i] - y[i] > 1e-4 || y[i] - x[i] > 1e-4) bad = 1; exit bad }'; }
+check "the same logprobs" near "$(sed -n 2p talked.json | field logprobs)" "$(field logprobs <<<"$fresh")"
+check "/new begins another" is "$(printf '%s\n' "What is it?" /new "And then?" | g --chat "${talk[@]}" | tail -n 1)" "$(g --prompt "Q: And then? A:" --max-new-tokens 6)"
+check "--system" is "$(g --prompt "What is it?" --system "Be brief" "${talk[@]}")" "$(g --prompt "Be brief.Q: What is it? A:" --max-new-tokens 6)"
+check "--system --chat" is "$(head -n 1 lines | g --chat --system "Be brief" "${talk[@]}")" "$(g --prompt "Be brief.Q: What is it? A:" --max-new-tokens 6)"
+check "a full context is said" exits 2 "the context is full: the conversation has" sh -c "'$gen' --model $model --chat --template talk.txt --max-new-tokens 6 --context 30 < lines"
+check "--system without a template" exits 2 "--system needs a --template" "$gen" --model $model --prompt x --system y
+check "--system without a place" exits 2 "no place for a system message" "$gen" --model $model --prompt x --system y --template hh
+# A text at which the template ends: cut off there, whatever tokens it came in.
+said=$(g --prompt "Q: What is it? A:" --max-new-tokens 12)
+part=$(cut -c 3-5 <<<"$said")
+{ printf '[options]\nstop = '; sed 's/ /\\s/g' <<<"$part"; cat talk.txt; } > stop.txt
+check "a stop text ends the answer" is "$(g --prompt "What is it?" --template stop.txt --max-new-tokens 12)" "${said%%"$part"*}"
+check "--json says so" grep -q '"finish":"stop"' <(g --json --prompt "What is it?" --template stop.txt --max-new-tokens 12)
+
 # The report's answers are these.
 report=$(sed -nE 's|^<tr><td>(What[^<]*)</td><td>[^<]*</td><td>([^<]*)</td></tr>$|\1\t\2|p' m/report.html | head -n 1)
 check "report.html holds an answer" [ -n "$report" ]

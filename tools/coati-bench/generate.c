@@ -16,7 +16,7 @@ static int run(const parts *p, const shape *s, const bench_opts *o, decoder *d, 
         prompts[i] = (int32_t)((uint32_t)(i + 1) * 2654435761u % (uint32_t)p->params->info.n_vocab);
     for (int k = -1; k < o->steps && r == CO_OK; k++) { /* the first warms up */
         for (int64_t i = 0; i < n; i++)
-            jobs[i] = (decode_job){.prompt = prompts + i * s->seq_len, .n_prompt = s->seq_len, .max_new = o->new_tokens, .key = (uint64_t)i,
+            jobs[i] = (decode_job){.prompt = prompts + i * s->seq_len, .n_prompt = s->seq_len, .max_new = o->new_tokens, .stop_id = -1, .key = (uint64_t)i,
                                    .ids = ids + i * o->new_tokens};
         const double begin = bench_now();
         r = decode(d, jobs, (size_t)n, &greedy);
