@@ -13,6 +13,13 @@ typedef struct sink {
     uint32_t n;
 } sink;
 
+/* A name becomes a key of metrics.jsonl and a tag of TensorBoard. */
+static int is_metric_name(const char *name)
+{
+    const size_t n = strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_");
+    return n > 0 && n <= 40 && !name[n];
+}
+
 static void on_metric(void *ctx, const char *name, co_val v)
 {
     sink *s = ctx;
@@ -20,6 +27,15 @@ static void on_metric(void *ctx, const char *name, co_val v)
         (void)graph_fail(s->g, "a loss names a metric without a name");
         return;
     }
+    if (!is_metric_name(name)) {
+        (void)graph_fail(s->g, "a loss names a metric '%.80s': at most 40 letters, digits and _ are possible", name);
+        return;
+    }
+    for (uint32_t i = 0; i < s->n; i++)
+        if (strcmp(s->e->metric_name[i], name) == 0) {
+            (void)graph_fail(s->g, "a loss names the metric '%s' twice", name);
+            return;
+        }
     if (s->n == ENGINE_MAX_METRICS) {
         (void)graph_fail(s->g, "a loss names more than %d metrics", ENGINE_MAX_METRICS);
         return;

@@ -102,6 +102,7 @@ int engine_step(engine *e, int64_t step, double lr, double max_norm, co_step_sta
  * its micro-steps. CO_E_STATE: loss or gradient were not finite and nothing was updated from there on. */
 int engine_collect(engine *e, int64_t step, engine_result *out, co_step_stats *stats);
 int engine_is_async(const engine *e);
+uint32_t engine_metrics(const engine *e, const char *const **names); /* what the loss names beside its value */
 
 /* What a later run needs beside weights and optimizer states. Waits for what is queued. */
 typedef struct engine_scalars {

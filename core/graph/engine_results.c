@@ -34,6 +34,12 @@ static void name_metrics(const engine *e, engine_result *out)
     for (uint32_t i = 0; i < e->n_metrics; i++) out->metric_name[i] = e->metric_name[i];
 }
 
+uint32_t engine_metrics(const engine *e, const char *const **names)
+{
+    *names = e->metric_name;
+    return e->n_metrics;
+}
+
 int engine_collect(engine *e, int64_t step, engine_result *out, co_step_stats *stats)
 {
     co_step_state s;

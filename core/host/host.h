@@ -25,6 +25,8 @@ int host_model_for(host *h, const char *model_type, const char *config_path, voi
 size_t host_count(const host *h);
 const co_feature *host_at(const host *h, size_t i); /* sorted by kind, then name */
 const char *host_path_of(const host *h, const co_feature *f); /* "(built in)" when static */
+/* Whether a feature can work with this backend as far as its `needs` go; CO_E_CONFIG says what is missing. */
+int host_suits(const host *h, const co_feature *f, const co_backend_vt *be, const char *backend);
 const char *kind_name(co_kind k);                /* "backend" */
 int kind_from_name(const char *s, co_kind *out);
 

@@ -50,6 +50,8 @@ static int add_feature(host *h, const co_plugin *p, const co_feature *f, const c
         error_take(why, sizeof why);
         return FAIL(CO_E_ABI, "%s: %s '%s': %s", path, k->name, f->name, why);
     }
+    const int fit = host_check_needs(f, k->name, path);
+    if (fit) return fit;
     uint32_t size;
     memcpy(&size, f->vt, sizeof size);
     void *vt = mem_alloc(k->size, 16);

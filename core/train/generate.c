@@ -16,6 +16,7 @@ struct generator {
     hf_config *hf;
     tokenizer tokenizer;
     const co_backend_vt *backend;
+    const char *backend_name;
     const co_comm_vt *comm;
     const co_model_vt *model;
     const co_strategy_vt *strategy;
@@ -33,6 +34,7 @@ struct generator {
 static int feature(generator *g, co_kind kind, const char *name, const co_feature **f, void **opts)
 {
     int r = host_feature(g->host, kind, name, f);
+    if (r == CO_OK && g->backend) r = host_suits(g->host, *f, g->backend, g->backend_name);
     if (r) return r;
     *opts = mem_alloc((*f)->opts_size + 1, 16);
     if (!*opts) return CO_E_NOMEM;
@@ -153,6 +155,7 @@ int generator_open(const generator_args *a, generator **out)
     g->host = host_new(a->plugin_path);
     g->config = config_new();
     g->slots = a->slots;
+    g->backend_name = a->backend;
     int r = g->host && g->config ? CO_OK : CO_E_NOMEM;
     if (r == CO_OK && a->threads) r = config_set(g->config, "backend", "threads", a->threads);
     if (r == CO_OK) r = feature(g, CO_KIND_BACKEND, a->backend, &f, &opts);

@@ -95,12 +95,34 @@ static int end(line *l)
     return r ? r : tensorboard_end(l->m->events);
 }
 
+int metrics_check_names(const metrics_named *m)
+{
+    static const char *const ours[] = {"step", "epoch", "loss", "lr", "grad_norm", "loss_scale", "skipped", "tokens", "samples", "tokens_per_s",
+                                       "step_s", "mem_device_bytes", "mem_host_bytes", "perplexity"};
+    for (uint32_t i = 0; i < m->n; i++) {
+        int taken = strncmp(m->name[i], "eval_", 5) == 0;
+        for (size_t k = 0; k < sizeof ours / sizeof *ours; k++) taken |= strcmp(m->name[i], ours[k]) == 0;
+        if (taken) return FAIL(CO_E_CONFIG, "the loss names a metric '%s', which metrics.jsonl has already: it must be called otherwise", m->name[i]);
+    }
+    return CO_OK;
+}
+
+static void put_named(line *l, const char *prefix, const metrics_named *m)
+{
+    for (uint32_t i = 0; i < m->n; i++) {
+        char key[64];
+        snprintf(key, sizeof key, "%s%s", prefix, m->name[i]);
+        put_number(l, key, m->value[i]);
+    }
+}
+
 int metrics_train(metrics *m, const metrics_step *s)
 {
     line l;
     begin(&l, m, s->step);
     put_number(&l, "epoch", s->epoch);
     put_number(&l, "loss", s->loss);
+    put_named(&l, "", &s->named);
     put_number(&l, "lr", s->lr);
     put_number(&l, "grad_norm", s->grad_norm);
     if (s->loss_scale > 0) {
@@ -116,13 +138,14 @@ int metrics_train(metrics *m, const metrics_step *s)
     return end(&l);
 }
 
-int metrics_eval(metrics *m, int64_t step, double epoch, double loss, int64_t tokens, int64_t samples)
+int metrics_eval(metrics *m, int64_t step, double epoch, double loss, const metrics_named *named, int64_t tokens, int64_t samples)
 {
     line l;
     begin(&l, m, step);
     put_number(&l, "epoch", epoch);
     put_number(&l, "eval_loss", loss);
     put_number(&l, "eval_perplexity", exp(loss));
+    put_named(&l, "eval_", named);
     put_count(&l, "eval_tokens", tokens);
     put_count(&l, "eval_samples", samples);
     return end(&l);

@@ -13,6 +13,8 @@ static void *run_model_self(const run *r) { return r->lora ? (void *)r->lora : r
 
 int run_bind_feature(run *r, const char *section, const co_feature *f, void **opts)
 {
+    const int s = r->backend ? host_suits(r->host, f, r->backend, r->o.run.backend) : CO_OK;
+    if (s) return s;
     *opts = mem_alloc(f->opts_size + sizeof(co_dataset_common), 16);
     if (!*opts) return CO_E_NOMEM;
     if (!f->opts) return CO_OK;

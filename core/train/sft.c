@@ -108,7 +108,7 @@ static int evaluate(sft *s, double epoch)
     const int r = run_evaluate(s->r, &s->r->eval, s->r->o.eval.batches, &v);
     if (r) return r;
     progress_note("eval at step %" PRId64 ": loss %.4f, perplexity %.3f, %" PRId64 " samples", s->done, v.loss, exp(v.loss), v.samples);
-    return metrics_eval(s->log, s->done, epoch, v.loss, v.tokens, v.samples);
+    return metrics_eval(s->log, s->done, epoch, v.loss, &v.named, v.tokens, v.samples);
 }
 
 /* ---- one step --------------------------------------------------------------------------------------------------- */
@@ -127,7 +127,8 @@ static int train_step(sft *s, const step_batch *b, queued_step *q)
     if (r == CO_OK && b->n_labels) r = engine_step(s->r->engine, s->done + 1, lr, o->optimizer.max_grad_norm, NULL);
     if (r) return r;
     s->done++;
-    q->m = (metrics_step){.step = s->done, .epoch = b->epoch, .loss = NAN, .lr = lr, .tokens = b->n_tokens, .samples = b->n_samples};
+    q->m = (metrics_step){.step = s->done, .epoch = b->epoch, .loss = NAN, .lr = lr, .tokens = b->n_tokens, .samples = b->n_samples,
+                          .named = run_metrics(s->r)};
     q->computed = b->n_labels != 0;
     return CO_OK;
 }
@@ -159,6 +160,7 @@ static int write_down(sft *s, queued_step *q)
         const int r = engine_collect(s->r->engine, m->step, &res, &stats);
         if (r) return r;
         m->loss = res.loss;
+        memcpy(m->named.value, res.metric, sizeof res.metric);
         m->grad_norm = stats.grad_norm;
         if (o->precision.dtype == DTYPE_FP16) m->loss_scale = stats.loss_scale, m->skipped = stats.skipped;
         const int e = note_overflow(s, m->step, &stats);
@@ -256,6 +258,8 @@ int sft_run(run *r, const sft_flags *f)
     sft s = {.r = r, .flags = f, .output = r->o.run.output, .total = r->total_steps};
     int e = find_start(&s);
     if (e == CO_OK) e = run_check_memory(r);
+    const metrics_named named = run_metrics(r);
+    if (e == CO_OK) e = metrics_check_names(&named);
     if (e == CO_OK) e = run_allocate(r);
     if (e == CO_OK && s.done) {
         e = checkpoint_load(s.output, s.done, r->engine, r->table, r->optim->n_state);

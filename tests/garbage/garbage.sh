@@ -106,6 +106,10 @@ metric:huge|huge is value 4000000000, which does not exist
 metric:none|none is value 0, which does not exist
 metric:hidden|hidden is no scalar
 metric:many|more than 16 metrics
+metric:twice|names the metric 'a' twice
+metric:text|at most 40 letters, digits and _ are possible
+metric:long|at most 40 letters, digits and _ are possible
+metric:taken|names a metric 'grad_norm', which metrics.jsonl has already
 LIST
 
 good dataset

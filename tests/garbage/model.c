@@ -55,10 +55,10 @@ static co_val g_build(void *self, co_unit unit, uint32_t kind, const co_graph_op
         if (garbage("build:nothing")) return 0;
         if (garbage("build:huge")) return 4000000000u;
         if (garbage("build:ids")) return in->token_ids;
-        if (garbage("build:param")) return op->param(g, "q");
+        if (garbage("build:param")) return op->param(g, "qkv");
         if (garbage("build:norm")) return op->param(g, "norm");
         if (garbage("build:values")) return op->linear(g, 77777, 88888, 99999);
-        if (garbage("build:bias")) return op->linear(g, in->x, op->param(g, "q"), 99999);
+        if (garbage("build:bias")) return op->linear(g, in->x, op->param(g, "qkv"), 99999);
         if (garbage("build:name")) return op->param(g, NULL);
         if (garbage("build:unknown")) return op->param(g, "no such thing");
         if (garbage("build:rope")) return op->rope(g, in->x, in->positions, NULL);

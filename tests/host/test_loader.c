@@ -35,6 +35,9 @@ static const struct { const char *which, *says; } wrong[] = {
     {"opt_default_range", "default: [loss] wrong = 11: out of range, 1 to 10 is allowed"},
     {"opt_range", "option \"wrong\": its range is 10 to 1"},
     {"opt_twice", "option \"weight\" is there twice"},
+    {"needs_op", "loss 'good' needs the op \"teleport\", which this version (plugin ABI 1.0) has not: use a newer coati"},
+    {"needs_tag", "loss 'good' needs \"moon:full\", which this version does not know; it knows \"op:NAME\" and \"mem:device\""},
+    {"needs_end", "loss 'good' needs more than 64 things: does its list end with NULL?"},
     {"opt_key", "option \"a key\": a key holds lower-case letters"},
 };
 
@@ -60,10 +63,10 @@ static void test_wrong(void)
 
 static void test_works(void)
 {
-    static const char *const fine[] = {"none", "long_table"};
+    static const char *const fine[] = {"none", "long_table", "needs_device"};
     const co_feature *f = NULL;
     char path[4096];
-    for (int i = 0; i < 2; i++) {
+    for (int i = 0; i < 3; i++) {
         host *h = host_new(NULL);
         file_of(path, sizeof path, fine[i], "coati-loss-good.so");
         CHECK_MSG(host_load_file(h, path) == CO_OK, "%s", error_message());

@@ -31,6 +31,15 @@ adapts() { "$run" -q train.ini run.output=a model.path=m/model model.init=pretra
 check "an adapter on its products" adapts
 check "and asks it with that" sh -c "'$gen' --model m/model --adapter a/adapter --prompt 'What is 3 plus 1?' --max-new-tokens 4 --json | grep -q '\"ids\"'"
 check "with the loss" trains l loss.name=my_loss loss.temperature=0.9
+numbers() { grep -o "\"$2\":[0-9.e-]*" "$1/metrics.jsonl" | cut -d: -f2; }
+near() { paste "$1" "$2" | awk '{ d = $1 - $2 } NF != 2 || d * d > 1e-10 { bad = 1 } END { exit bad || NR < 4 }'; }
+numbers l loss >l.loss
+numbers l likelihood >l.likelihood
+check "its metric is the mean of probabilities" sh -c "paste l.loss l.likelihood | awk 'NF != 2 || !(\$2 <= 1 && \$2 > exp(-\$1)) { bad = 1 } END { exit bad || NR < 4 }'"
+check "the same batches in one piece" trains one loss.name=my_loss loss.temperature=0.9 batch.size=8 batch.accumulation=1
+check "give the same metric" near l.likelihood <(numbers one likelihood)
+check "evaluations have it too" sh -c "'$run' -q train.ini run.output=e loss.name=my_loss dataset.split=0.8 run.max_steps=4 && grep -q '\"eval_likelihood\":0.' e/metrics.jsonl"
+check "and coati-eval" sh -c "'$COATI_BIN/coati-eval' --model e/model --dataset '$COATI_SRC/tools/quickstart/eval.json' loss.name=my_loss dataset.template=none | grep -q '\"likelihood\":0.'"
 check "with the dataset" trains d dataset.path=data.tsv
 check "with the tokenizer" trains t tokenizer.name=my_bytes tokenizer.path=bytes dataset.max_len=96
 check "with the optimizer" sh -c "sed '/weight_decay/d' train.ini > sgd.ini"

@@ -9,6 +9,7 @@
 
 static char root[] = "/tmp/coati-metrics-XXXXXX";
 static char path[64];
+static const metrics_named none;
 
 static char *content(void)
 {
@@ -93,7 +94,7 @@ static void test_an_evaluation_line(void)
     metrics *m = NULL;
     char v[64];
     CHECK(metrics_open(root, 0, 0, &m) == CO_OK);
-    CHECK(metrics_eval(m, 12, 0.5, 2, 300, 4) == CO_OK);
+    CHECK(metrics_eval(m, 12, 0.5, 2, &none, 300, 4) == CO_OK);
     metrics_close(m);
     char *text = content();
     CHECK_STR(value(text, "step", v, sizeof v), "12");
@@ -106,6 +107,30 @@ static void test_an_evaluation_line(void)
     CHECK(fs_remove_tree(path) == CO_OK);
 }
 
+/* What a loss names has columns of its own. */
+static void test_named(void)
+{
+    metrics *m = NULL;
+    char v[64];
+    metrics_step s = {.step = 3, .loss = 1, .named = {2, {"reward", "kl"}, {1.0 / 3, NAN}}};
+    CHECK(metrics_check_names(&s.named) == CO_OK);
+    CHECK(metrics_open(root, 0, 0, &m) == CO_OK);
+    CHECK(metrics_train(m, &s) == CO_OK && metrics_eval(m, 3, 1, 1, &s.named, 1, 1) == CO_OK);
+    metrics_close(m);
+    char *text = content(), *second = strchr(text, '\n');
+    CHECK(strtod(value(text, "reward", v, sizeof v), NULL) == 1.0 / 3);
+    CHECK_STR(value(text, "kl", v, sizeof v), "null");
+    CHECK(second && strtod(value(second, "eval_reward", v, sizeof v), NULL) == 1.0 / 3 && !strstr(second, "\"reward\""));
+    mem_free(text);
+    static const char *const taken[] = {"step", "loss", "eval_kl", "mem_host_bytes"};
+    for (int i = 0; i < 4; i++) {
+        s.named.name[1] = taken[i];
+        CHECK(metrics_check_names(&s.named) == CO_E_CONFIG);
+        CHECK_HAS(error_message(), taken[i]);
+    }
+    CHECK(fs_remove_tree(path) == CO_OK);
+}
+
 static void test_going_on_from_an_earlier_step(void)
 {
     put("{\"step\":1,\"loss\":4}\n{\"step\":2,\"loss\":3}\n{\"step\":2,\"eval_loss\":3}\n{\"step\":3,\"loss\":2}\n");
@@ -113,7 +138,7 @@ static void test_going_on_from_an_earlier_step(void)
     expect("{\"step\":1,\"loss\":4}\n{\"step\":2,\"loss\":3}\n{\"step\":2,\"eval_loss\":3}\n");
     metrics *m = NULL;
     CHECK(metrics_open(root, 2, 0, &m) == CO_OK);
-    CHECK(metrics_eval(m, 3, 1, 0, 1, 1) == CO_OK);
+    CHECK(metrics_eval(m, 3, 1, 0, &none, 1, 1) == CO_OK);
     metrics_close(m);
     char *text = content();
     CHECK_HAS(text, "\"eval_loss\":3}\n{\"step\":3,\"epoch\":1,\"eval_loss\":0,"); /* appended, nothing lost */
@@ -154,6 +179,7 @@ int main(void)
     test_a_step_line();
     test_no_number();
     test_an_evaluation_line();
+    test_named();
     test_going_on_from_an_earlier_step();
     test_a_half_line();
     test_output_that_cannot_be();

@@ -122,7 +122,7 @@ static void test_files(void)
     CHECK(metrics_train(m, &s) == CO_OK);
     s.step = 200;
     s.loss = NAN;
-    CHECK(metrics_train(m, &s) == CO_OK && metrics_eval(m, 200, 1, 0, 50, 7) == CO_OK);
+    CHECK(metrics_train(m, &s) == CO_OK && metrics_eval(m, 200, 1, 0, &(metrics_named){0}, 50, 7) == CO_OK);
     metrics_close(m);
     CHECK(fs_list(events, &names, &n) == CO_OK && n == 1);
     char *path = fs_join(events, names[0]);

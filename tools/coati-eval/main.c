@@ -88,6 +88,8 @@ static int print(const run *r, const char *adapter_dir, const evaluation *v)
     json_text_put(&t, ",\"dataset\":");
     json_text_string(&t, r->eval.path);
     json_text_printf(&t, ",\"loss\":%.17g,\"perplexity\":%.17g", v->loss, exp(v->loss));
+    for (uint32_t i = 0; i < v->named.n; i++)
+        json_text_printf(&t, isfinite(v->named.value[i]) ? ",\"%s\":%.17g" : ",\"%s\":null", v->named.name[i], v->named.value[i]);
     json_text_printf(&t, ",\"labels\":%lld,\"tokens\":%lld,\"samples\":%lld", (long long)v->labels, (long long)v->tokens, (long long)v->samples);
     json_text_printf(&t, ",\"cut\":%lld,\"dropped\":%lld,\"bad\":%lld}\n", (long long)n.cut, (long long)n.dropped, (long long)n.bad);
     const int s = t.failed ? CO_E_NOMEM : fs_write_all(STDOUT_FILENO, "stdout", t.text, t.len);

@@ -18,7 +18,9 @@ typedef struct co_loss_vt {
     const char *const *fields; /* batch columns it reads, NULL-terminated */
     int (*open)(const co_host *h, const void *opts, void **self);
     void (*close)(void *self);
-    /* Returns a scalar; metric() names further scalars to log. */
+    /* Returns a scalar. metric() names further scalars (at most 16, of letters, digits and _, at most 40) to log: sums over the
+     * step's micro-batches and ranks as the loss is, so made by masked_mean; in metrics.jsonl under their names, and under
+     * "eval_NAME" in evaluations. Names live until close(). */
     co_val (*build)(void *self, const co_graph_ops *op, const co_loss_in *in, void *sink,
                     void (*metric)(void *sink, const char *name, co_val v));
 } co_loss_vt;

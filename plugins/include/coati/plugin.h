@@ -15,7 +15,10 @@ typedef struct co_feature { /* one thing an INI file can select by name */
     const char *summary;      /* one line for coati-inspect                         */
     const co_opt *opts;       /* ends with key == NULL; read with magic.opt_stride; NULL: no options */
     size_t opts_size;         /* sizeof the options struct                          */
-    const char *const *needs; /* NULL or NULL-terminated tags: "op:attention"       */
+    /* NULL or NULL-terminated tags. "op:attention": an op by its name in ops.def; a host without it refuses the plugin when it is
+     * loaded. "mem:device": a backend whose device memory is not the host's (CO_BACKEND_ASYNC); a run with another one ends before
+     * anything is opened. Tags that a host does not know are refused likewise. */
+    const char *const *needs;
     const void *vt;           /* co_model_vt, co_strategy_vt, ... by kind           */
 } co_feature;
 

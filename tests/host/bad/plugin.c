@@ -72,6 +72,19 @@ static const co_opt opts[] = {
 #endif
     CO_OPT_END};
 
+#if defined BAD_NEEDS_OP
+static const char *const needs[] = {"op:attention", "op:teleport", NULL};
+#elif defined BAD_NEEDS_TAG
+static const char *const needs[] = {"mem:device", "moon:full", NULL};
+#elif defined BAD_NEEDS_DEVICE
+static const char *const needs[] = {"op:token_logprob", "mem:device", NULL};
+#elif defined BAD_NEEDS_END
+#define X8(x) x, x, x, x, x, x, x, x
+static const char *const needs[] = {X8(X8("op:add")), "op:add", NULL};
+#else
+static const char *const needs[] = {"op:token_logprob", "op:masked_mean", NULL};
+#endif
+
 static const co_feature feature = {
 #ifdef BAD_FEATURE_SIZE
     .struct_size = 16,
@@ -86,7 +99,7 @@ static const co_feature feature = {
 #ifndef BAD_NAMELESS
     .name = BAD_NAME,
 #endif
-    .summary = "a loss of the tests", .opts = opts, .opts_size = sizeof(options),
+    .summary = "a loss of the tests", .opts = opts, .opts_size = sizeof(options), .needs = needs,
 #ifndef BAD_NO_TABLE
     .vt = &vt,
 #endif
