@@ -1,14 +1,15 @@
 #!/usr/bin/env python3
-"""A training step as a user would run it instead: transformers' LlamaForCausalLM in PyTorch eager on the CPU.
+"""A training step as a user would run it instead: a model of transformers in PyTorch eager on the CPU, or an adapter of peft.
 
-Usage: peer_cpu.py [--preset 15m|110m] [--dim N --layers N --heads N --ff N --vocab N --batch N --seq N]
+Usage: peer_cpu.py [--preset 15m|110m|bloom|bloom-vocab|lora] [--dim N --layers N --heads N --ff N --vocab N --batch N --seq N]
                    [--threads 2] [--steps 5] [--warmup 2] [--attn sdpa|eager] [--optimizer fused|foreach]
                    [--malloc default|keep]
 
-float32, tied head, random weights and tokens. A step is forward, loss, backward, clip_grad_norm_(1.0), AdamW and
+float32, tied head, random weights and tokens. The model is LLaMA; bloom and bloom-vocab: BLOOM; lora: the LLaMA frozen, with
+peft's adapter of rank 8 on all linear layers. A step is forward, loss, backward, clip_grad_norm_(1.0), AdamW and
 zero_grad(set_to_none=True). Attention and optimizer that are not named are tried in both kinds, each combination in a
 process of its own, and the one with the lowest median is reported. Prints one JSON line; time and memory of each
-combination are under "tried".
+combination are under "tried". (transformers computes BLOOM's attention in one way: eager.)
 
 glibc gives large blocks back to the kernel at every free, and a step of PyTorch spends much of its time faulting them in
 again. "--malloc keep" tells glibc to keep them (two environment variables): faster, and more memory. The default is what
@@ -29,8 +30,12 @@ import time
 PRESETS = {
     "15m": dict(dim=288, layers=6, heads=6, ff=768, vocab=32000, batch=8, seq=256),
     "110m": dict(dim=768, layers=12, heads=12, ff=2048, vocab=32000, batch=4, seq=512),
+    "bloom": dict(dim=768, layers=12, heads=12, ff=3072, vocab=32000, batch=2, seq=512),
+    "bloom-vocab": dict(dim=768, layers=4, heads=12, ff=3072, vocab=250880, batch=2, seq=256),
+    "lora": dict(dim=768, layers=12, heads=12, ff=2048, vocab=32000, batch=2, seq=512),
 }
 SHAPE = list(PRESETS["15m"])
+LORA_RANK = 8
 
 
 def memory(field):
@@ -59,21 +64,35 @@ def sgemm_gflops(torch, n=2048, runs=5):
     return 2 * n**3 / best / 1e9
 
 
+def config_of(preset, shape):
+    """The model as config.json says it, for transformers and for coati-bench."""
+    if preset.startswith("bloom"):
+        assert shape["ff"] == 4 * shape["dim"], "BLOOM's feed-forward is four times as wide"
+        return dict(model_type="bloom", hidden_size=shape["dim"], n_layer=shape["layers"], n_head=shape["heads"],
+                    vocab_size=shape["vocab"])
+    return dict(model_type="llama", hidden_size=shape["dim"], num_hidden_layers=shape["layers"],
+                num_attention_heads=shape["heads"], num_key_value_heads=shape["heads"], intermediate_size=shape["ff"],
+                vocab_size=shape["vocab"], max_position_embeddings=shape["seq"], tie_word_embeddings=True)
+
+
 def run_one(args):
     """One combination in this process."""
     import torch
     import transformers
-    from transformers import LlamaConfig, LlamaForCausalLM  # lazy: this line does the import
+    from transformers import AutoConfig, AutoModelForCausalLM, BloomForCausalLM, LlamaForCausalLM  # noqa: F401 (imports now)
+    if args.preset == "lora":
+        import peft
 
     torch.set_num_threads(args.threads)
     torch.manual_seed(0)
     idle = memory("VmRSS")
     reset_peak()
-    model = LlamaForCausalLM(LlamaConfig(
-        hidden_size=args.dim, num_hidden_layers=args.layers, num_attention_heads=args.heads,
-        num_key_value_heads=args.heads, intermediate_size=args.ff, vocab_size=args.vocab,
-        max_position_embeddings=args.seq, tie_word_embeddings=True, attn_implementation=args.attn)).train()
-    params = list(model.parameters())
+    config = config_of(args.preset, vars(args))
+    model = AutoModelForCausalLM.from_config(AutoConfig.for_model(config.pop("model_type"), **config), attn_implementation=args.attn)
+    if args.preset == "lora":
+        model = peft.get_peft_model(model, peft.LoraConfig(task_type="CAUSAL_LM", r=LORA_RANK, lora_alpha=16, target_modules="all-linear"))
+    model.train()
+    params = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(params, lr=1e-4, **{args.optimizer: True})
     ids = torch.randint(0, args.vocab, (args.batch, args.seq))
 
@@ -95,7 +114,7 @@ def run_one(args):
     median = statistics.median(times)
     return dict(
         {k: getattr(args, k) for k in SHAPE}, threads=args.threads, attn=args.attn, optimizer=args.optimizer,
-        params=sum(p.numel() for p in params), steps=args.steps, warmup=args.warmup, step_s=median,
+        preset=args.preset, params=sum(p.numel() for p in params), steps=args.steps, warmup=args.warmup, step_s=median,
         step_s_min=min(times), step_s_max=max(times), tokens_per_s=args.batch * args.seq / median, rss_idle=idle,
         rss_peak=peak, rss_above_idle=peak - idle, loss=loss, sgemm_gflops=sgemm_gflops(torch),
         versions=dict(torch=torch.__version__, transformers=transformers.__version__,
@@ -103,7 +122,7 @@ def run_one(args):
 
 
 def run_child(args, attn, optimizer):
-    command = [sys.executable, os.path.abspath(__file__), "--attn", attn, "--optimizer", optimizer]
+    command = [sys.executable, os.path.abspath(__file__), "--preset", args.preset, "--attn", attn, "--optimizer", optimizer]
     for key in SHAPE + ["threads", "steps", "warmup"]:
         command += [f"--{key}", str(getattr(args, key))]
     env = dict(os.environ, OMP_NUM_THREADS=str(args.threads), MKL_NUM_THREADS=str(args.threads))
@@ -134,7 +153,7 @@ def main():
         return
 
     results = [run_child(args, attn, optimizer) for attn, optimizer in itertools.product(
-        [args.attn] if args.attn else ["sdpa", "eager"],
+        [args.attn] if args.attn else ["eager"] if args.preset.startswith("bloom") else ["sdpa", "eager"],
         [args.optimizer] if args.optimizer else ["fused", "foreach"])]
     best = min(results, key=lambda r: r["step_s"])
     best["malloc"] = args.malloc
