@@ -159,6 +159,8 @@ static int naive_open(const co_strategy_args *a, void **self)
     if (a->optim && a->optim->n_state > MAX_STATE)
         return CO_FAIL(h, CO_E_UNSUPPORTED, "strategy naive holds %d optimizer states, this one wants %u", MAX_STATE, a->optim->n_state);
     if (a->optim && (!a->rule || (!a->state && !a->plan_only))) return CO_FAIL(h, CO_E_INVALID, "strategy naive: an optimizer and no step rule or state");
+    if (a->optim && a->rule->norm_type == CO_NORM_INF && !CO_HAS(co_backend_vt, a->backend, flat_absmax))
+        return CO_FAIL(h, CO_E_UNSUPPORTED, "[optimizer] norm_type = inf: this backend does not offer flat_absmax; use 2");
     naive *s = h->alloc(h, sizeof *s, 16);
     if (!s) return CO_FAIL(h, CO_E_NOMEM, "strategy naive: out of memory");
     s->a = *a;
@@ -246,15 +248,16 @@ static int clear_untouched(naive *s)
 static int sum_squares(naive *s)
 {
     const co_backend_vt *be = s->a.backend;
+    int (*const measure)(void *, const void *, co_dtype, int64_t, double *, co_stream) = s->a.rule->norm_type == CO_NORM_INF ? be->flat_absmax : be->flat_sqnorm;
     uint32_t n = 0;
     int r = CO_OK;
     for (uint32_t k = 0; k < s->n_segments && r == CO_OK; k++) {
         const segment *g = &s->segments[k];
         if (!g->trainable) continue;
-        if (!scaled(s)) r = be->flat_sqnorm(s->a.backend_self, s->grads + g->grad_at, (co_dtype)g->grad_dtype, g->n, &s->sums[n++], s->a.compute);
+        if (!scaled(s)) r = measure(s->a.backend_self, s->grads + g->grad_at, (co_dtype)g->grad_dtype, g->n, &s->sums[n++], s->a.compute);
         for (uint32_t i = 0; scaled(s) && i < s->a.n_params && r == CO_OK; i++)
             if (s->slots[i].owner == i && s->segment_of[i] == k)
-                r = be->flat_sqnorm(s->a.backend_self, s->grad_views[i].data, (co_dtype)g->grad_dtype, elements(&s->slots[i]), &s->sums[n++],
+                r = measure(s->a.backend_self, s->grad_views[i].data, (co_dtype)g->grad_dtype, elements(&s->slots[i]), &s->sums[n++],
                                     s->a.compute);
     }
     return r;

@@ -218,7 +218,7 @@ static const co_backend_vt cpu_vt = {
     .stream_free = cpu_stream_free, .stream_sync = cpu_stream_sync, .event_new = cpu_event_new, .event_free = cpu_event_free,
     .event_record = cpu_event, .event_wait = cpu_event, .supports = cpu_supports, .workspace = cpu_workspace,
     .prepare = cpu_prepare, .discard = cpu_discard, .run = cpu_run, .flat_cast = flat_cast, .flat_axpy = flat_axpy,
-    .flat_sqnorm = flat_sqnorm, .flat_adamw = flat_adamw, .event_sync = cpu_event_sync,
+    .flat_sqnorm = flat_sqnorm, .flat_absmax = flat_absmax, .flat_adamw = flat_adamw, .event_sync = cpu_event_sync,
     .step_factor = flat_step_factor};
 static const co_feature feature = {.struct_size = sizeof feature, .kind = CO_KIND_BACKEND, .name = "cpu",
                                    .summary = "OpenBLAS products and own kernels; fp32, or bf16 and fp16 with sums in fp32", .opts = options,

@@ -95,6 +95,30 @@ int flat_sqnorm(void *self, const void *x, co_dtype t, int64_t n, double *out, c
     return CO_OK;
 }
 
+int flat_absmax(void *self, const void *x, co_dtype t, int64_t n, double *out, co_stream on)
+{
+    const cpu *c = self;
+    double most = 0;
+    int nan = 0;
+    (void)on;
+    if (!up_to_fp32(t)) return CO_FAIL(c->host, CO_E_UNSUPPORTED, "backend cpu: absmax is for fp32, bf16 and fp16");
+#pragma omp parallel for num_threads(c->threads) schedule(static) reduction(max : most) reduction(| : nan)
+    for (int64_t i = 0; i < n; i += PIECE) {
+        float wide[PIECE];
+        const int64_t m = n - i < PIECE ? n - i : PIECE;
+        c->simd->widen(wide, (const char *)x + (size_t)i * co_dtype_bytes(t), t, m);
+        float here = 0;
+        for (int64_t k = 0; k < m; k++) {
+            const float a = fabsf(wide[k]);
+            here = a > here ? a : here;
+            nan |= a != a;
+        }
+        if (here > most) most = here;
+    }
+    *out = nan ? NAN : most;
+    return CO_OK;
+}
+
 int flat_adamw(void *self, const co_optim_slice *s, float b1, float b2, float eps, float wd, co_stream on)
 {
     const cpu *c = self;
@@ -128,7 +152,7 @@ int flat_step_factor(void *self, const co_step_rule *rule, const double *sums, i
 {
     double sum = 0;
     (void)self, (void)on;
-    for (int64_t i = 0; i < n; i++) sum += sums[i];
+    for (int64_t i = 0; i < n; i++) sum = co_norm_join(rule, sum, sums[i]);
     co_step_judge(rule, sum, state);
     return CO_OK;
 }

@@ -175,7 +175,7 @@ static const co_backend_vt ref_vt = {
     .stream_free = ref_stream_free, .stream_sync = ref_stream_sync, .event_new = ref_event_new,
     .event_free = ref_event_free, .event_record = ref_event, .event_wait = ref_event, .supports = ref_supports,
     .workspace = ref_workspace, .prepare = ref_prepare, .discard = ref_discard, .run = ref_run,
-    .flat_cast = ref_flat_cast, .flat_axpy = ref_flat_axpy, .flat_sqnorm = ref_flat_sqnorm,
+    .flat_cast = ref_flat_cast, .flat_axpy = ref_flat_axpy, .flat_sqnorm = ref_flat_sqnorm, .flat_absmax = ref_flat_absmax,
     .flat_adamw = ref_flat_adamw, .event_sync = ref_event_sync, .step_factor = ref_flat_step_factor};
 static const co_feature feature = {.struct_size = sizeof feature, .kind = CO_KIND_BACKEND, .name = "ref",
                                    .summary = "every op from its formula, fp64, one thread: for checks", .vt = &ref_vt};

@@ -73,11 +73,22 @@ int ref_flat_sqnorm(void *self, const void *x, co_dtype t, int64_t n, double *ou
     *out = sum;
     return CO_OK;
 }
+int ref_flat_absmax(void *self, const void *x, co_dtype t, int64_t n, double *out, co_stream on)
+{
+    double most = 0;
+    (void)self, (void)on;
+    for (int64_t i = 0; i < n; i++) {
+        const double a = fabs(load(x, t, i));
+        most = most != most || most > a ? most : a;
+    }
+    *out = most;
+    return CO_OK;
+}
 int ref_flat_step_factor(void *self, const co_step_rule *rule, const double *sums, int64_t n, co_step_state *state, co_stream on)
 {
     double sum = 0;
     (void)self, (void)on;
-    for (int64_t i = 0; i < n; i++) sum += sums[i];
+    for (int64_t i = 0; i < n; i++) sum = co_norm_join(rule, sum, sums[i]);
     co_step_judge(rule, sum, state);
     return CO_OK;
 }

@@ -289,7 +289,7 @@ int engine_open(const engine_args *a, engine **out)
     e->has_mode[MODE_EVAL] = a->loss && a->max_tokens > 0;
     e->has_mode[MODE_TRAIN] = e->has_mode[MODE_EVAL] && a->optim;
     e->has_mode[MODE_CACHED] = a->slots > 0;
-    e->rule = (co_step_rule){.struct_size = sizeof e->rule, .scaling = a->scaler != NULL};
+    e->rule = (co_step_rule){.struct_size = sizeof e->rule, .scaling = a->scaler != NULL, .norm_type = a->norm_type};
     if (a->scaler) e->rule.scaler = *a->scaler; /* the caller's may go */
     e->async = (a->backend->flags & CO_BACKEND_ASYNC) != 0;
     if (2 + a->n_columns > ENGINE_MAX_COLUMNS) {

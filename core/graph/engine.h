@@ -51,6 +51,7 @@ typedef struct engine_args {
     int32_t no_graphs;         /* never capture passes */
     const co_scaler *scaler;   /* fp16: the loss is scaled, beginning with initial_scale; NULL: it is not */
     double initial_scale;
+    uint32_t norm_type;        /* CO_NORM_* */
 } engine_args;
 
 typedef struct engine_memory { /* bytes */

@@ -14,6 +14,7 @@ static const char *const schedules[] = {"cosine", "linear", "constant", NULL};
 static const char *const dtypes[] = {"fp32", "bf16", "fp16", NULL};
 static const char *const save_dtypes[] = {"auto", "fp32", "bf16", "fp16", NULL};
 static const char *const resumes[] = {"auto", "always", "never", NULL};
+static const char *const norm_types[] = {"2", "inf", NULL}; /* CO_NORM_* */
 static const char *const placements[] = {"auto", "cpu", "cuda", NULL};
 static const char *const dropouts[] = {"off", "config", NULL};
 static const char *const progresses[] = {"auto", "bar", "plain", "off", NULL};
@@ -62,7 +63,8 @@ static const co_opt loss_rows[] = {ROW(loss_opts, name, "name", CO_OPT_STR, "cau
 static const co_opt optimizer_rows[] = {
     ROW(optimizer_opts, name, "name", CO_OPT_STR, "adamw", 0, 0, NULL, "optimizer plugin"),
     ROW(optimizer_opts, lr, "lr", CO_OPT_FLOAT, "2e-5", 0, 1e3, NULL, "peak learning rate"),
-    ROW(optimizer_opts, max_grad_norm, "max_grad_norm", CO_OPT_FLOAT, "1.0", 0, 1e30, NULL, "gradients are scaled down to this norm; 0: never"), CO_OPT_END};
+    ROW(optimizer_opts, max_grad_norm, "max_grad_norm", CO_OPT_FLOAT, "1.0", 0, 1e30, NULL, "gradients are scaled down to this norm; 0: never"),
+    ROW(optimizer_opts, norm_type, "norm_type", CO_OPT_ENUM, "2", 0, 0, norm_types, "of max_grad_norm and of what is logged: root of the sum of squares, or largest value"), CO_OPT_END};
 static const co_opt schedule_rows[] = {
     ROW(schedule_opts, name, "name", CO_OPT_ENUM, "cosine", 0, 0, schedules, "shape of the learning rate after warm-up"),
     ROW(schedule_opts, steps, "steps", CO_OPT_INT, "0", 0, 1e15, NULL, "length in steps; 0: the run's own"),

@@ -21,7 +21,7 @@ typedef struct dataset_opts {
 typedef struct batch_opts { int64_t size, accumulation, tokens; } batch_opts;
 typedef struct eval_opts { int64_t every, batches; } eval_opts;
 typedef struct loss_opts { const char *name; } loss_opts;
-typedef struct optimizer_opts { const char *name; double lr, max_grad_norm; } optimizer_opts;
+typedef struct optimizer_opts { const char *name; double lr, max_grad_norm; int32_t norm_type, pad; } optimizer_opts;
 typedef struct schedule_opts { int32_t name, pad; int64_t steps; double warmup_ratio, min_ratio; } schedule_opts;
 typedef struct precision_opts {
     int32_t dtype, pad;

@@ -221,7 +221,7 @@ static int open_engine(run *r)
         .columns = columns, .n_columns = 2, .max_tokens = tokens > eval_tokens ? tokens : eval_tokens,
         .max_seqs = seqs > eval_seqs ? seqs : eval_seqs, .checkpoint_blocks = r->o.model.checkpointing,
         .slots = r->answer_len > 0, .slot_len = r->answer_len, .pass_tokens = RUN_ANSWER_PASS, .pass_rows = 1,
-        .dropout = r->o.model.dropout};
+        .dropout = r->o.model.dropout, .norm_type = (uint32_t)r->o.optimizer.norm_type};
     const int s = engine_open(&a, &r->engine);
     if (s == CO_OK && engine_dropout_off(r->engine) > 0)
         log_line(CO_LOG_INFO, "run", "config.json declares dropout of up to %g; it is off ([model] dropout = config applies it)",

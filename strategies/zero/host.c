@@ -15,11 +15,11 @@ static int squares(zero *z, const zero_bucket *b)
     const char *grad = zero_at(z, b, ZERO_HOST_GRADS);
     double *sums = z->host_sums + b->sum;
     int r = CO_OK;
-    if (!zero_scaled(z)) return cpu->flat_sqnorm(z->a.cpu_self, grad, (co_dtype)b->grad_dtype, b->shard, sums, NULL);
+    if (!zero_scaled(z)) return zero_measure(z, cpu, z->a.cpu_self, grad, b->grad_dtype, b->shard, sums, NULL);
     for (uint32_t k = 0; k < b->n_members && r == CO_OK; k++) {
         const zero_part p = zero_own_part(z, z->members[b->first_member + k], z->rank);
         sums[k] = 0;
-        if (p.n) r = cpu->flat_sqnorm(z->a.cpu_self, grad + (size_t)p.at * co_dtype_bytes(b->grad_dtype), (co_dtype)b->grad_dtype, p.n, &sums[k], NULL);
+        if (p.n) r = zero_measure(z, cpu, z->a.cpu_self, grad + (size_t)p.at * co_dtype_bytes(b->grad_dtype), b->grad_dtype, p.n, &sums[k], NULL);
     }
     return r;
 }

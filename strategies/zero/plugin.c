@@ -86,6 +86,8 @@ static int open_as(const zero_policy *policy, const co_strategy_args *a, void **
     if (a->optim && !(a->optim->flags & CO_OPTIM_ELEMENTWISE))
         return CO_FAIL(h, CO_E_UNSUPPORTED, "strategy %s cuts parameters into ranges; this optimizer wants them whole: use naive or ddp", policy->name);
     if (a->optim && (!a->rule || (!a->state && !a->plan_only))) return CO_FAIL(h, CO_E_INVALID, "strategy %s: an optimizer and no step rule or state", policy->name);
+    if (a->optim && a->rule->norm_type == CO_NORM_INF && !CO_HAS(co_backend_vt, a->backend, flat_absmax))
+        return CO_FAIL(h, CO_E_UNSUPPORTED, "[optimizer] norm_type = inf: this backend does not offer flat_absmax; use 2");
     zero *z = h->alloc(h, sizeof *z, 16);
     if (!z) return CO_FAIL(h, CO_E_NOMEM, "strategy %s: out of memory", policy->name);
     z->a = *a;

@@ -55,6 +55,8 @@ int zero_finish(zero *z, zero_bucket *b, int last)
     const size_t bytes = (size_t)b->shard * co_dtype_bytes(t);
     const int whole = z->policy->whole_grads;
     char *const grad = zero_at(z, b, whole ? ZERO_GRADS : ZERO_MADE), *const recv = z->base[ZERO_RECV];
+    if (b->reduced && !recv)
+        return CO_FAIL(z->a.host, CO_E_STATE, "strategy %s: a second micro-step in a step whose gradients are 16 bits wide", z->policy->name);
     int r = clear_untouched(z, b, grad);
     if (r == CO_OK) r = be->event_record(dev, z->made, z->a.compute);
     if (r == CO_OK) r = be->event_wait(dev, z->made, z->link);

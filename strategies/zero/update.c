@@ -18,10 +18,10 @@ static int bucket_squares(zero *z, const zero_bucket *b, double *sums)
     const char *const grad = own_grad(z, b);
     const co_dtype t = (co_dtype)b->grad_dtype;
     int r = CO_OK;
-    if (!zero_scaled(z)) return be->flat_sqnorm(z->a.backend_self, grad, t, b->shard, sums, z->a.compute);
+    if (!zero_scaled(z)) return zero_measure(z, be, z->a.backend_self, grad, t, b->shard, sums, z->a.compute);
     for (uint32_t k = 0; k < b->n_members && r == CO_OK; k++) {
         const zero_part p = zero_own_part(z, z->members[b->first_member + k], z->rank);
-        if (p.n) r = be->flat_sqnorm(z->a.backend_self, grad + (size_t)p.at * co_dtype_bytes(t), t, p.n, &sums[k], z->a.compute);
+        if (p.n) r = zero_measure(z, be, z->a.backend_self, grad + (size_t)p.at * co_dtype_bytes(t), t, p.n, &sums[k], z->a.compute);
         else r = be->fill0(z->a.backend_self, &sums[k], sizeof *sums, z->a.compute);
     }
     return r;
@@ -121,7 +121,7 @@ int zero_step(void *self, int64_t step, double lr, double max_norm)
     for (uint32_t k = 0; k < z->n_buckets && r == CO_OK; k++) {
         zero_bucket *b = &z->buckets[k];
         if (!b->trainable) continue;
-        b->reduced = 0;
+        b->reduced = b->squared = 0;
         if (z->policy->whole_params) r = b->host ? CO_OK : share(z, b);
         else if (b->state != ZERO_FREE) r = zero_move(z, b, ZERO_FREE); /* gathered before the update */
     }

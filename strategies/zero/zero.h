@@ -126,6 +126,11 @@ typedef struct zero {
 } zero;
 
 static inline int zero_scaled(const zero *z) { return z->a.rule && z->a.rule->scaling; }
+/* What the step's norm is made of: squares, or the largest value. */
+static inline int zero_measure(const zero *z, const co_backend_vt *be, void *self, const void *grad, uint32_t t, int64_t n, double *out, co_stream on)
+{
+    return (z->a.rule->norm_type == CO_NORM_INF ? be->flat_absmax : be->flat_sqnorm)(self, grad, (co_dtype)t, n, out, on);
+}
 static inline size_t zero_align(size_t n) { return (n + 255) & ~(size_t)255; }
 static inline int64_t zero_elements(const co_param_slot *s)
 {

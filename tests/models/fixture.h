@@ -44,6 +44,7 @@ typedef struct fixture_args {
     const char *const *strategy_options;              /* NULL, or key, value … NULL */
     const co_comm_vt *comm;                           /* NULL: self; else given, with comm_self, and not closed */
     void *comm_self;
+    uint32_t norm_type;                               /* CO_NORM_* */
     int plan_only;                                    /* no memory is taken */
 } fixture_args;
 

@@ -17,6 +17,7 @@ typedef struct rig_case {
     int random;
     int64_t first_step, steps;   /* from 1 */
     double max_norm;
+    uint32_t norm_type;
     const struct rig_result *resume; /* NULL, or state to begin with */
     void (*wrap)(const co_backend_vt **vt, void **self);
     int eval;                    /* evaluate one micro-batch before each step */

@@ -67,6 +67,13 @@ void parts_open(parts *p, const char *backend, const char *const *pairs)
     p->strategy = host_strategy(p->host, feature(p, CO_KIND_STRATEGY, "naive", &p->strategy_opts));
 }
 
+void parts_strategy(parts *p, const char *name)
+{
+    mem_free(p->strategy_opts);
+    config_set(p->config, "strategy", "placement", "cpu");
+    p->strategy = host_strategy(p->host, feature(p, CO_KIND_STRATEGY, name, &p->strategy_opts));
+}
+
 void parts_close(parts *p)
 {
     p->optim->close(p->optim_self);

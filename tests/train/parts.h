@@ -16,6 +16,7 @@ typedef struct parts {
 
 /* backend: "cpu" or "ref"; pairs: key, value of [optimizer], ended by NULL. Ends the test when a plugin is not there. */
 void parts_open(parts *p, const char *backend, const char *const *pairs);
+void parts_strategy(parts *p, const char *name); /* another than naive; what it can keep in host memory it does */
 void parts_close(parts *p);
 size_t parts_taken(void); /* bytes asked of the backend's alloc and not given back; one `parts` at a time */
 #endif

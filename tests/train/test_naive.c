@@ -1,5 +1,5 @@
-/* test_naive.c: strategy naive on a small hand-made model of three units with a tied head and a frozen matrix: layout,
- * accumulation, clipping, state by range, sizes. */
+/* test_naive.c: strategies on one rank, on a small hand-made model of three units with a tied head and a frozen matrix: layout,
+ * accumulation, clipping, loss scaling, state by range, sizes. */
 #include "check.h"
 #include "core/base/error.h"
 #include "core/params/half.h"
@@ -9,6 +9,8 @@ enum { EMBED = 0, NORM1, Q, K, FROZEN, NORM2, HEAD, N_SLOTS };
 enum { UNIT_EMBED = 0, UNIT_BLOCK, UNIT_FINAL, N_UNITS };
 
 static parts t;
+static int whole; /* naive: its own layout and sizes; the others cut and pad */
+static uint32_t poison = UINT32_MAX; /* the parameter whose gradient gets an infinity */
 
 /* Declaration order mixes the groups: 0 decayed matrices, 1 norms, 4 frozen. */
 static co_param_slot slots[N_SLOTS] = {
@@ -53,12 +55,23 @@ static void store(void *p, uint32_t type, int64_t i, float f)
     else h[i] = type == CO_BF16 ? bf16_from_f32(f) : f16_from_f32(f);
 }
 
+static co_access train_order[2 * N_UNITS - 1], eval_order[N_UNITS];
+static const co_schedule schedules[] = {{sizeof(co_schedule), CO_SCHED_TRAIN, 2 * N_UNITS - 1, train_order}, {sizeof(co_schedule), CO_SCHED_EVAL, N_UNITS, eval_order}};
+static void make_schedules(void)
+{
+    for (uint32_t i = 0; i < 2 * N_UNITS - 1; i++) {
+        train_order[i].unit = i < N_UNITS ? i : 2 * (N_UNITS - 1) - i;
+        train_order[i].phase = i + 1 < N_UNITS ? CO_PHASE_FORWARD : CO_PHASE_BACKWARD;
+    }
+    for (uint32_t i = 0; i < N_UNITS; i++) eval_order[i] = (co_access){.unit = i, .phase = CO_PHASE_INFER};
+}
+
 static co_strategy_args args_for(int plan_only, int training)
 {
     return (co_strategy_args){.struct_size = sizeof(co_strategy_args), .host = host_services(t.host), .opts = t.strategy_opts,
                               .backend = t.backend, .backend_self = t.backend_self, .cpu = t.backend, .cpu_self = t.backend_self,
                               .comm = t.comm, .comm_self = t.comm_self, .optim = training ? t.optim : NULL, .optim_self = t.optim_self,
-                              .n_units = N_UNITS, .n_params = N_SLOTS, .params = slots, .plan_only = plan_only, .rule = &rule, .state = &judged};
+                              .n_units = N_UNITS, .n_params = N_SLOTS, .params = slots, .n_schedules = 2, .schedules = schedules, .plan_only = plan_only, .rule = &rule, .state = &judged};
 }
 static void *open_naive(int plan_only, int training)
 {
@@ -72,8 +85,9 @@ static void *open_naive(int plan_only, int training)
 
 /* One backward pass as the engine makes it: from the last unit to the first; kernels store or add as they are told.
  * Contribution of a parameter: `value` in every element. `skip`: a unit that takes no part. */
-static void backward(void *s, float value, int skip)
+static void micro_step(void *s, float value, int skip, int last)
 {
+    CHECK(t.strategy->begin(s, CO_SCHED_TRAIN, 0) == CO_OK);
     for (int u = N_UNITS - 1; u >= 0; u--) {
         const co_tensor *params;
         co_tensor *grads;
@@ -86,11 +100,15 @@ static void backward(void *s, float value, int skip)
             const uint32_t type = grads[slots[i].index].dtype;
             CHECK((g != NULL) == (i != FROZEN) && type == slots[i].grad_dtype);
             for (int64_t k = 0; g && k < size_of(i); k++) store(g, type, k, (accumulate[slots[i].index] ? load(g, type, k) : 0) + value);
+            if (i == poison) store(g, type, size_of(i) - 1, INFINITY);
         }
         CHECK(t.strategy->release(s, (uint32_t)u, CO_PHASE_BACKWARD) == CO_OK);
-        CHECK(t.strategy->grads_ready(s, (uint32_t)u, 1) == CO_OK);
+        CHECK(t.strategy->grads_ready(s, (uint32_t)u, last) == CO_OK);
     }
+    CHECK(t.strategy->end(s) == CO_OK);
 }
+
+static void backward(void *s, float value, int skip) { micro_step(s, value, skip, 1); }
 
 static void fill(void *s, float value)
 {
@@ -222,7 +240,8 @@ static double norm_now(void)
 static void test_accumulation(void)
 {
     void *s = open_naive(0, 1);
-    for (int k = 0; k < 3; k++) backward(s, 0.5f, -1);
+    if (!whole && co_dtype_bytes(slots[Q].grad_dtype) == 2) return t.strategy->close(s); /* one micro-step a step */
+    for (int k = 0; k < 3; k++) micro_step(s, 0.5f, -1, k == 2);
     CHECK(t.strategy->step(s, 1, 0, 0) == CO_OK);
     CHECK(fabs(norm_now() - norm_of(1.5, 2)) < 1e-6);
     backward(s, 0.25f, -1);
@@ -272,6 +291,31 @@ static void test_clipping(void)
         CHECK(fabs(given_gradient(s, EMBED) - factor) < 1e-6);
         t.strategy->close(s);
     }
+}
+
+/* The largest value counts: the tied matrix's, which gets two contributions. */
+static void test_the_other_norm(void)
+{
+    rule.norm_type = CO_NORM_INF;
+    void *s = open_naive(0, 1);
+    fill(s, 1);
+    backward(s, -0.5f, -1);
+    CHECK(t.strategy->step(s, 1, 1e-3, 0.25) == CO_OK);
+    CHECK_MSG(fabs(norm_now() - 1) < 1e-6, "%g", norm_now());
+    CHECK(fabs(given_gradient(s, Q) + 0.125) < 1e-6 && fabs(given_gradient(s, EMBED) + 0.25) < 1e-6);
+    backward(s, NAN, -1);
+    CHECK(t.strategy->step(s, 2, 1e-3, 0.25) == CO_OK && judged.skip);
+    t.strategy->close(s);
+    rule.norm_type = CO_NORM_2;
+    co_backend_vt poor = *t.backend;
+    co_strategy_args a = args_for(1, 1);
+    void *none = NULL;
+    co_step_rule inf = {.struct_size = sizeof inf, .norm_type = CO_NORM_INF};
+    poor.flat_absmax = NULL;
+    a.backend = &poor;
+    a.rule = &inf;
+    CHECK(t.strategy->open(&a, &none) == CO_E_UNSUPPORTED && !none);
+    CHECK_HAS(error_message(), "norm_type = inf");
 }
 
 static void test_decay_spares_norms_and_frozen(void)
@@ -331,10 +375,11 @@ static float handed_out(void *s, uint32_t p)
     const co_tensor *params;
     co_tensor *grads;
     const uint8_t *accumulate;
-    CHECK(t.strategy->acquire(s, slots[p].unit, CO_PHASE_FORWARD, &params, &grads, &accumulate) == CO_OK);
+    CHECK(t.strategy->begin(s, CO_SCHED_EVAL, 0) == CO_OK);
+    CHECK(t.strategy->acquire(s, slots[p].unit, CO_PHASE_INFER, &params, &grads, &accumulate) == CO_OK);
     CHECK(params[slots[p].index].dtype == slots[p].shape.dtype);
     const float f = load(params[slots[p].index].data, slots[p].shape.dtype, 0);
-    CHECK(t.strategy->release(s, slots[p].unit, CO_PHASE_FORWARD) == CO_OK);
+    CHECK(t.strategy->release(s, slots[p].unit, CO_PHASE_INFER) == CO_OK && t.strategy->end(s) == CO_OK);
     return f;
 }
 static float rounded(float f, uint32_t type)
@@ -380,12 +425,9 @@ static void test_loss_scaling(void)
         co_step_stats st = {.struct_size = sizeof st};
         const float scale = judged.loss_scale;
         if (slots[bad].owner != bad || bad == FROZEN) continue;
+        poison = bad;
         backward(s, 1, -1);
-        const co_tensor *params;
-        co_tensor *grads;
-        const uint8_t *accumulate;
-        CHECK(t.strategy->acquire(s, slots[bad].unit, CO_PHASE_BACKWARD, &params, &grads, &accumulate) == CO_OK);
-        store(grads[slots[bad].index].data, slots[bad].grad_dtype, size_of(bad) - 1, INFINITY);
+        poison = UINT32_MAX;
         CHECK(t.strategy->step(s, 2 + bad, 0.1, 1) == CO_OK && judged.skip && !judged.stuck && judged.loss_scale == scale / 2);
         CHECK(t.strategy->stats(s, 2 + bad, &st) == CO_OK && st.overflowed);
         CHECK_STR(st.overflowed, slots[bad].name);
@@ -400,17 +442,23 @@ int main(void)
     static const struct { const char *backend; co_dtype type, grad; } runs[] = {
         {"cpu", CO_F32, CO_F32}, {"ref", CO_F32, CO_F32}, {"cpu", CO_BF16, CO_BF16}, {"cpu", CO_BF16, CO_F32}, {"ref", CO_BF16, CO_BF16},
         {"cpu", CO_F16, CO_F16}, {"ref", CO_F16, CO_F32}};
-    for (size_t i = 0; i < sizeof runs / sizeof *runs; i++) {
-        shape_slots(runs[i].type, runs[i].grad);
-        parts_open(&t, runs[i].backend, (const char *const[]){"weight_decay", "0.5", NULL});
+    static const char *const names[] = {"naive", "zero1", "zero2", "zero2_cpu", "zero3", "gemini"};
+    make_schedules();
+    for (size_t i = 0; i < sizeof runs / sizeof *runs * 6; i++) {
+        const char *const backend = runs[i / 6].backend;
+        whole = i % 6 == 0;
+        shape_slots(runs[i / 6].type, runs[i / 6].grad);
+        parts_open(&t, backend, (const char *const[]){"weight_decay", "0.5", NULL});
+        parts_strategy(&t, names[i % 6]);
         test_compute_copy_follows_the_master();
         test_loss_scaling();
-        test_layout();
-        test_sizes();
+        if (whole) test_layout();
+        if (whole) test_sizes();
         test_state_by_range();
         test_accumulation();
         test_an_untouched_unit();
         test_clipping();
+        test_the_other_norm();
         test_decay_spares_norms_and_frozen();
         test_a_norm_that_is_not_finite();
         test_refusals();

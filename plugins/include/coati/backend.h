@@ -165,7 +165,10 @@ typedef struct co_backend_vt {
     const void *(*extension)(void *self, const char *id);      /* optional */
     void (*graph_free)(void *self, void *graph);
     int (*event_sync)(void *self, co_event e); /* the host waits for it */
-    /* co_step_judge on the sum of n doubles. `sums`, `state` and rule->loss are in CO_MEM_DEVICE, *rule may go. */
+    /* co_step_judge on n doubles, joined by co_norm_join in their order. `sums`, `state` and rule->loss are in CO_MEM_DEVICE, *rule may go. */
     int (*step_factor)(void *self, const co_step_rule *rule, const double *sums, int64_t n, co_step_state *state, co_stream on);
+    /* Optional: *out = largest absolute value (double); NaN if an element is. As flat_sqnorm otherwise. Without it there is no
+     * CO_NORM_INF. */
+    int (*flat_absmax)(void *self, const void *x, co_dtype t, int64_t n, double *out, co_stream on);
 } co_backend_vt;
 #endif

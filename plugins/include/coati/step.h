@@ -18,12 +18,14 @@ typedef struct co_scaler {
     int32_t growth_interval, hysteresis;
 } co_scaler;
 
+enum { CO_NORM_2 = 0, CO_NORM_INF = 1 }; /* root of the sum of squares; largest absolute value */
+
 typedef struct co_step_rule {
     uint32_t struct_size;
     int32_t scaling;    /* 1: overflows are skipped and `scaler` moves the scale; 0: a gradient that is not finite ends all
                            updates, so that the weights stay those of the step before until the host has seen it */
     float max_norm;     /* gradients are scaled down to it; 0: never */
-    uint32_t pad;
+    uint32_t norm_type; /* CO_NORM_*: of max_norm and of the state's norm */
     co_scaler scaler;
     const double *loss; /* optional, beside the state: a loss that is not finite counts as an overflow */
     uint64_t reserved[4];
@@ -61,12 +63,19 @@ CO_BOTH void co_scaler_update(const co_scaler *r, int overflow, co_step_state *s
     if (r->max_scale > 0 && s->loss_scale > r->max_scale) s->loss_scale = r->max_scale;
 }
 
-/* squares: sum of the squares of all gradients as they are, scaled. */
+/* Of the parts' measures (flat_sqnorm's or flat_absmax's) the whole's; NaN stays. */
+CO_BOTH double co_norm_join(const co_step_rule *r, double a, double b)
+{
+    if (r->norm_type != CO_NORM_INF) return a + b;
+    return a != a || a > b ? a : b;
+}
+
+/* squares: sum of the squares of all gradients as they are, scaled; with CO_NORM_INF their largest absolute value. */
 CO_BOTH void co_step_judge(const co_step_rule *r, double squares, co_step_state *s)
 {
     const double scale = r->scaling ? (double)s->loss_scale : 1.0, loss = r->loss ? *r->loss : 0;
     const int finite = squares - squares == 0 && loss - loss == 0;
-    s->norm = sqrt(squares) / scale;
+    s->norm = (r->norm_type == CO_NORM_INF ? squares : sqrt(squares)) / scale;
     s->used_scale = (float)scale;
     if (r->scaling) co_scaler_update(&r->scaler, !finite, s);
     else if (!finite) s->stuck = 1;
