@@ -4,6 +4,7 @@
 #include "core/base/error.h"
 #include "core/base/log.h"
 #include "core/base/memory.h"
+#include "core/data/blocks.h"
 #include "core/data/reader.h"
 #include "core/data/show.h"
 #include "core/data/slot.h"
@@ -23,6 +24,7 @@ struct loader {
     sample_maker maker;
     int64_t known_by;       /* the record that told what they are; -1: none could be read */
     data_plan plan;
+    blocks blocks;          /* of texts */
     sample_length *lengths; /* by tokens */
     int64_t *subset;        /* of a split */
     int64_t total;          /* steps of the run */
@@ -57,7 +59,7 @@ static void read_item(loader *l, reader *r, slot *s, int32_t item)
     if (!rc && l->lengths && made.n != l->lengths[it->place].n) {
         const char *file;
         int64_t row;
-        sample_locate(&l->maker, r->dataset_self, it->index, &file, &row);
+        sample_locate(&l->maker, r->dataset_self, l->c.texts ? 0 : it->index, &file, &row);
         rc = FAIL(CO_E_FORMAT, "%s: row %lld changed while the run was reading the file", file, (long long)row);
     }
     if (rc || state == SAMPLE_BAD) {
@@ -236,10 +238,39 @@ static int take_part(loader *l, plan_rules *rules)
     return CO_OK;
 }
 
+/* Counts the texts' ids: from here on a record is a block. */
+static int cut_blocks(loader *l, plan_rules *rules)
+{
+    char bad[1024];
+    int rc = blocks_scan(l->readers, l->n_readers, l->subset, rules->n_records, l->c.max_len, &l->blocks, bad, sizeof bad);
+    if (rc) return rc;
+    if (l->blocks.n_bad) log_line(CO_LOG_WARN, "data", "%lld broken records are passed over, the first: %s", (long long)l->blocks.n_bad, bad);
+    if (l->blocks.n_ids < 2) return FAIL(CO_E_FORMAT, "%s: no text to learn from in %lld records", l->name, (long long)rules->n_records);
+    mem_free(l->subset);
+    l->subset = NULL;
+    rules->subset = NULL;
+    rules->n_records = l->blocks.n_blocks;
+    l->maker.blocks = &l->blocks;
+    return CO_OK;
+}
+
+static int block_lengths(loader *l)
+{
+    const blocks *b = &l->blocks;
+    l->lengths = mem_calloc((size_t)b->n_blocks, sizeof *l->lengths);
+    if (!l->lengths) return CO_E_NOMEM;
+    for (int64_t i = 0; i < b->n_blocks; i++) {
+        const int32_t n = i + 1 < b->n_blocks || b->n_ids % b->len == 0 ? b->len : (int32_t)(b->n_ids % b->len);
+        l->lengths[i] = (sample_length){ .n = n, .n_labels = n - 1, .state = n > 1 ? SAMPLE_OK : SAMPLE_DROPPED };
+    }
+    l->plan.r.lengths = l->lengths;
+    return CO_OK;
+}
+
 static int open_template(loader *l)
 {
     const loader_config *c = &l->c;
-    const template_args t = { .name = c->templ, .model_dir = c->model_dir, .tokenizer = c->tokenizer, .tokenizer_self = c->tokenizer_self,
+    const template_args t = { .name = c->texts ? "none" : c->templ, .model_dir = c->model_dir, .tokenizer = c->tokenizer, .tokenizer_self = c->tokenizer_self,
                               .bos = c->bos, .eos = c->eos, .before = c->before };
     int rc = template_open(&t, &l->templ);
     if (!rc) rc = columns_parse(c->columns, &l->columns);
@@ -247,7 +278,7 @@ static int open_template(loader *l)
         rc = FAIL(CO_E_CONFIG, "[dataset] columns: template %s needs instruction=…", template_name(l->templ));
     l->c.templ = l->c.model_dir = l->c.columns = l->c.name = NULL;
     l->maker = (sample_maker){ .dataset = c->dataset, .templ = l->templ, .columns = &l->columns, .name = l->name, .locate = c->locate,
-                               .max_len = c->max_len };
+                               .max_len = c->max_len, .texts = c->texts };
     return rc;
 }
 
@@ -265,9 +296,10 @@ static int open_parts(loader *l)
     if (rc) return rc;
     rc = take_part(l, &rules);
     if (rc) return rc;
-    rc = plan_open(&rules, &l->plan);
-    if (!rc) rc = start_readers(l);
-    if (!rc && c->tokens > 0) rc = scan_lengths(l);
+    rc = start_readers(l);
+    if (!rc && c->texts) rc = cut_blocks(l, &rules);
+    if (!rc) rc = plan_open(&rules, &l->plan);
+    if (!rc && c->tokens > 0) rc = c->texts ? block_lengths(l) : scan_lengths(l);
     if (!rc) rc = count_steps(l);
     if (!rc) rc = start_slots(l);
     if (!rc) rc = plan_seek(&l->plan, 0);
@@ -313,6 +345,7 @@ void loader_release(loader *l)
     plan_close(&l->plan);
     template_close(l->templ);
     columns_free(&l->columns);
+    blocks_free(&l->blocks);
     mem_free(l->lengths);
     mem_free(l->subset);
     mem_free(l->readers);
@@ -464,8 +497,11 @@ int loader_describe(loader *l, char **out)
     if (rc == CO_OK) {
         const char *file;
         int64_t row;
-        sample_locate(&l->maker, l->c.dataset_self, l->subset ? l->subset[place - 1] : place - 1, &file, &row);
-        *out = mem_printf("%s: %s records, template %s\nrow %lld: %d tokens, %d of them learnt (\"+\")%s\n%s", l->name,
+        sample_locate(&l->maker, l->c.dataset_self, l->c.texts ? 0 : l->subset ? l->subset[place - 1] : place - 1, &file, &row);
+        if (l->c.texts)
+            *out = mem_printf("%s: texts, %lld tokens in blocks of %d, every token learnt\nthe first block:\n%s", l->name, (long long)l->blocks.n_ids,
+                              l->c.max_len, shown ? shown : "");
+        else *out = mem_printf("%s: %s records, template %s\nrow %lld: %d tokens, %d of them learnt (\"+\")%s\n%s", l->name,
                           record_kind_name(l->maker.kind), template_name(l->templ), (long long)row, s.n, s.n_labels, s.cut ? ", cut to max_len" : "",
                           shown ? shown : "");
         rc = *out ? CO_OK : CO_E_NOMEM;

@@ -63,6 +63,7 @@ typedef struct loader_config {
     const char *columns;              /* records/columns.h; NULL or "": by their own names               */
     int32_t bos, eos, before;         /* ids; < 0: none. before: what the tokenizer's files put before a text */
     int32_t max_len;                  /* tokens a sample, >= 2                                           */
+    int32_t texts;                    /* samples are blocks of max_len tokens of the texts (blocks.h); no template */
     int32_t size, accumulation;       /* samples a micro-step; micro-steps a step                        */
     int32_t tokens;                   /* > 0: by tokens, `size` unused                                   */
     int32_t rank, world;

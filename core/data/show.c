@@ -60,6 +60,7 @@ static void put_token(out *o, const data_template *t, const co_tokenizer_vt *vt,
     size_t len = 0, n;
     const char *name = template_token_text(t, id, &len);
     arena_reset(a);
+    if (!name) len = 0;
     if (!name && vt->decode && vt->decode(self, &id, 1, !first, a, &text, &len)) len = 0;
     if (name || len) n = escape(name ? name : text, len, shown);
     else n = (size_t)snprintf(shown, sizeof shown, "<%d>", id);

@@ -167,7 +167,7 @@ int template_encode(const data_template *t, const chat_message *m, size_t n, int
     return rc ? rc : chat_encode(t->a.tokenizer, t->a.tokenizer_self, &text, most, a, out);
 }
 
-int template_plain(const data_template *t, const char *text, size_t len, int eos, co_arena *a, chat_ids *out)
+int template_plain(const data_template *t, const char *text, size_t len, int before, int eos, co_arena *a, chat_ids *out)
 {
     int32_t *ids = NULL;
     size_t n = 0, at = 0;
@@ -175,7 +175,7 @@ int template_plain(const data_template *t, const char *text, size_t len, int eos
     if (rc) return rc;
     *out = (chat_ids){.ids = arena_push(a, (n + 2) * sizeof *ids, 4), .learn = arena_push(a, n + 2, 1)};
     if (!out->ids || !out->learn) return CO_E_NOMEM;
-    if (t->tokens.before >= 0) out->ids[at++] = t->tokens.before;
+    if (before && t->tokens.before >= 0) out->ids[at++] = t->tokens.before;
     if (n) memcpy(out->ids + at, ids, n * sizeof *ids);
     at += n;
     if (eos && t->tokens.eos >= 0) out->ids[at++] = t->tokens.eos;

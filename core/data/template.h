@@ -25,8 +25,8 @@ int template_simple(const data_template *t);        /* a conversation is an inst
 int template_render(const data_template *t, const chat_message *m, size_t n, int prompt, co_arena *a, chat_text *out);
 /* Rendered and encoded. What stands behind the last answer is left out unless `prompt`. */
 int template_encode(const data_template *t, const chat_message *m, size_t n, int prompt, size_t most, co_arena *a, chat_ids *out);
-/* Text alone: {before}, the text, and an EOS if asked for. */
-int template_plain(const data_template *t, const char *text, size_t len, int eos, co_arena *a, chat_ids *out);
+/* Text alone, all of it learnt: the tokenizer's own start if `before`, the text, an EOS if `eos`. */
+int template_plain(const data_template *t, const char *text, size_t len, int before, int eos, co_arena *a, chat_ids *out);
 /* Where generation ends, besides the tokenizer's EOS: the token behind an answer, -1: none; texts, NULL-terminated. */
 int32_t template_stop_id(const data_template *t);
 const char *const *template_stop_texts(const data_template *t);

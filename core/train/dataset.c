@@ -123,7 +123,7 @@ static int open_loader(run *r, const dataset_opts *o, int training, int held_out
     const loader_config l = {
         .dataset = &files_dataset, .dataset_self = d->self, .tokenizer = r->tokenizer.vt, .tokenizer_self = r->tokenizer.self,
         .name = name, .locate = files_locate, .templ = o->templ, .model_dir = all->tokenizer.path[0] ? all->tokenizer.path : all->model.path, .columns = o->columns, .bos = r->tokenizer.bos,
-        .eos = r->tokenizer.eos, .before = r->tokenizer.before, .max_len = (int32_t)o->max_len, .size = (int32_t)all->batch.size,
+        .eos = r->tokenizer.eos, .before = r->tokenizer.before, .max_len = (int32_t)o->max_len, .texts = all->run.stage == STAGE_PRETRAIN, .size = (int32_t)all->batch.size,
         .accumulation = (int32_t)all->batch.accumulation, .tokens = (int32_t)all->batch.tokens, .rank = 0, .world = 1,
         .shuffle = training && o->shuffle, .seed = (uint64_t)all->run.seed, .epochs = training ? all->run.epochs : 1,
         .max_steps = training ? all->run.max_steps : 0, .n_threads = training ? 2 : 1, .skip_bad = o->on_bad_record == BAD_SKIP,

@@ -20,7 +20,7 @@ static const char *const dropouts[] = {"off", "config", NULL};
 static const char *const progresses[] = {"auto", "bar", "plain", "off", NULL};
 
 static const co_opt run_rows[] = {
-    ROW(run_opts, stage, "stage", CO_OPT_ENUM, "sft", 0, 0, stages, "what to do: supervised fine-tuning"),
+    ROW(run_opts, stage, "stage", CO_OPT_ENUM, "sft", 0, 0, stages, "what to do: sft, supervised fine-tuning; pretrain, go on with plain texts"),
     {"output", CO_OPT_PATH, offsetof(run_opts, output), CO_OPT_REQUIRED, NULL, 0, 0, NULL, "folder for everything the run writes"},
     ROW(run_opts, seed, "seed", CO_OPT_INT, "42", 0, 0, NULL, "of every random choice"),
     ROW(run_opts, backend, "backend", CO_OPT_STR, "cpu", 0, 0, NULL, "plugin that computes"),
@@ -47,7 +47,7 @@ static const co_opt dataset_rows[] = {
     ROW(dataset_opts, format, "format", CO_OPT_STR, "auto", 0, 0, NULL, "dataset plugin; auto: by the file's name"),
     ROW(dataset_opts, templ, "template", CO_OPT_STR, "alpaca", 0, 0, NULL, "alpaca, vicuna, llama2, llama3, chatml, zephyr, mistral, hh, none, chat (the model's own), or the path of a template file"),
     ROW(dataset_opts, columns, "columns", CO_OPT_STR, "instruction=instruction,input=input,output=output", 0, 0, NULL, "part=column, comma-separated; as it is: recognised by the columns' own names"),
-    ROW(dataset_opts, max_len, "max_len", CO_OPT_INT, "512", 2, 1 << 24, NULL, "tokens a sample; longer ones are cut, and counted"),
+    ROW(dataset_opts, max_len, "max_len", CO_OPT_INT, "512", 2, 1 << 24, NULL, "tokens a sample; longer ones are cut, and counted; stage pretrain: tokens a block"),
     ROW(dataset_opts, max_records, "max_records", CO_OPT_INT, "0", 0, 1e15, NULL, "records read; 0: all"),
     ROW(dataset_opts, on_bad_record, "on_bad_record", CO_OPT_ENUM, "stop", 0, 0, bads, "a broken record ends the run, or is passed over and counted"),
     ROW(dataset_opts, split, "split", CO_OPT_STR, "", 0, 0, NULL, "e.g. 0.95: the rest, by a stable hash of each record, is held out for evaluation"),
@@ -146,7 +146,7 @@ static int check_scaler(const config *c, const precision_opts *o)
 
 static int check(const config *c, options *o)
 {
-    if (o->run.stage != 0) return not_offered(c, "run", "stage", "sft");
+    if (o->run.stage != STAGE_SFT && o->run.stage != STAGE_PRETRAIN) return not_offered(c, "run", "stage", "sft and pretrain");
     if (o->model.train == TRAIN_LORA && o->lora.rank == 0)
         return FAIL(CO_E_CONFIG, "%s: [model] train = lora needs a [lora] rank above 0", config_where(c, "model", "train"));
     if (o->model.train == TRAIN_EMBEDDINGS && o->lora.rank > 0)

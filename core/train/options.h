@@ -39,6 +39,7 @@ typedef struct checkpoint_opts { const char *every; int64_t keep; int32_t resume
 typedef struct log_opts { int64_t every, samples, sample_tokens; int32_t progress, tensorboard, trace, pad; } log_opts;
 typedef struct plugins_opts { const char *path; } plugins_opts;
 
+enum { STAGE_SFT = 0, STAGE_PRETRAIN, STAGE_RM, STAGE_PPO };
 enum { INIT_PRETRAINED = 0, INIT_RANDOM };
 enum { DTYPE_FP32 = 0, DTYPE_BF16, DTYPE_FP16 };
 enum { SAVE_AUTO = 0, SAVE_FP32, SAVE_BF16, SAVE_FP16 };

@@ -14,7 +14,8 @@
 
 static const char help[] =
     "usage: coati-run [OPTIONS] train.ini [section.key=value ...]\n"
-    "Fine-tunes a model as the INI file says. Later values win: file, then the command line.\n"
+    "Fine-tunes a model (stage sft), or goes on with plain texts (stage pretrain), as the INI file says.\n"
+    "Later values win: file, then the command line.\n"
     "  --check          look at configuration, files and shapes, read a first batch, show a sample; run nothing\n"
     "  --plan           print the memory and step plan, and stop\n"
     "  --print-config   print the effective configuration as an INI file, and stop\n"
