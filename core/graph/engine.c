@@ -169,6 +169,15 @@ static int check_support(engine *e, const co_plan *p)
     return CO_OK;
 }
 
+/* A unit's output, read again by its backward: exp() at its end, say. */
+static int reads_own_output(const co_plan *p)
+{
+    for (uint32_t i = 0; i < p->n_steps; i++)
+        for (uint32_t k = 0; k < p->steps[i].n_in; k++)
+            if (p->steps[i].in[k] != CO_NONE && p->values[p->steps[i].in[k]].region == CO_REGION_Y) return 1;
+    return 0;
+}
+
 static int record_mode(engine *e, engine_mode mode)
 {
     const uint32_t n = e->n_kinds;
@@ -186,6 +195,7 @@ static int record_mode(engine *e, engine_mode mode)
         int r = record_unit(e, mode, param_unit_kind(e->a.params, u), kind >= KIND_BLOCK ? kind - KIND_BLOCK : 0, u, unit);
         if (r) return error_prefix(r, "planning %s", mode_name[mode]);
         const co_plan *plans[2] = {&unit->plans.forward, &unit->plans.backward};
+        if (reads_own_output(&unit->plans.backward)) e->gradients_apart = 1;
         for (int i = 0; i < 2; i++) {
             size_t scratch = 0;
             r = check_support(e, plans[i]);

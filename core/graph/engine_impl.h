@@ -45,6 +45,7 @@ struct engine {
     uint32_t *kind_of; /* by unit */
     size_t *saved_at, *cache_at; /* by unit: offsets in the saved and cache buffers */
     size_t hidden_train, hidden_cached; /* bytes of one hidden-state buffer */
+    int gradients_apart; /* of hidden states: two buffers of their own in turns, not the places of states that are done with */
     uint32_t n_metrics;
     const char *metric_name[ENGINE_MAX_METRICS];
     co_schedule schedules[MODE_COUNT];

@@ -64,7 +64,7 @@ static void size_hidden(engine *e)
     size_t hidden = 0;
     if (e->has_mode[MODE_EVAL]) {
         e->hidden_train = engine_align((size_t)e->a.max_tokens * row);
-        hidden = e->hidden_train * (e->has_mode[MODE_TRAIN] ? e->n_layers + 3 : 2); /* each unit's output, 2 gradients */
+        hidden = e->hidden_train * (e->has_mode[MODE_TRAIN] ? e->n_layers + 2 + (uint32_t)e->gradients_apart : 2); /* each unit's output and 1 or 2 gradients */
     }
     if (e->has_mode[MODE_CACHED]) {
         e->hidden_cached = engine_align((size_t)e->a.pass_tokens * row);

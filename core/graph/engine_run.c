@@ -46,6 +46,12 @@ static char *hidden_at(engine *e, engine_mode mode, uint32_t i)
     return e->hidden + (mode == MODE_TRAIN ? i : (i & 1)) * e->hidden_train;
 }
 
+/* The gradient of unit u's input. It stands where u's output stood: the unit behind it, which read that, has run its backward. */
+static char *gradient_at(engine *e, uint32_t u)
+{
+    return e->hidden + (size_t)(e->gradients_apart ? e->n_layers + 1 + (u & 1) : u) * e->hidden_train;
+}
+
 static void bind(engine *e, engine_mode mode, uint32_t unit, co_live *live, co_binding *b)
 {
     memset(b, 0, sizeof *b);
@@ -116,9 +122,8 @@ static int run_backward(engine *e, uint32_t unit, co_live *live, int last_micro_
     b.params = params;
     b.grads = grads;
     b.accumulate = accumulate;
-    char *const gradient = e->hidden + (size_t)(e->n_layers + 1) * e->hidden_train;
-    b.base[CO_REGION_DX] = gradient + (unit & 1) * e->hidden_train;
-    b.base[CO_REGION_DY] = gradient + (1 - (unit & 1)) * e->hidden_train;
+    b.base[CO_REGION_DX] = gradient_at(e, unit);
+    if (unit + 1 < e->n_units) b.base[CO_REGION_DY] = gradient_at(e, unit + 1);
     if (unit + 1 == e->n_units) {
         r = run_plan(e, &u->plans.forward, u->forward, &b);
     } else {

@@ -96,6 +96,7 @@ static co_val model_build(void *self, co_unit unit, uint32_t kind, const co_grap
     if (wrong("shape")) return w;
     if (wrong("crash")) return op->name(g, *(volatile int *)0 ? y : 0, "x"), y;
     if (wrong("gradient")) return op->add(g, in->x, op->mul(g, y, op->stop_gradient(g, y)));
+    if (wrong("exp")) return op->exp(g, op->scale(g, y, 0.3f)); /* nothing wrong: its backward reads what the block gave */
     return op->add(g, in->x, op->silu(g, wrong("state") ? op->scale(g, y, 1 + 0.1f * (float)(calls++)) : y));
 }
 static const char *const types[] = {"wrong", NULL};

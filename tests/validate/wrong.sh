@@ -17,6 +17,7 @@ says() {
 right() { local kind=$1; shift; exits 0 "passed" "$validate" "$@" "$dir/$kind.so"; }
 
 check "model, nothing wrong" right model --config config.json
+check "model whose backward reads its output" env COATI_WRONG=exp "$validate" --config config.json "$dir/model.so"
 check "loss, nothing wrong" right loss
 check "optimizer, nothing wrong" right optimizer
 check "dataset, nothing wrong" right dataset --data some.wrong

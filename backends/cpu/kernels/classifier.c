@@ -13,10 +13,10 @@
 #include <math.h>
 #include <string.h>
 
-#define CHUNK_BYTES ((size_t)40 << 20)
+#define CHUNK_BYTES ((size_t)32 << 20)
 #define TILE_BYTES ((size_t)4 << 20)
 
-/* 40 MiB of a vocabulary of 32,000 are 327 rows; 64 MiB were no faster. Of 250,000 they are 41: too few to pay for reading W. */
+/* 32 MiB of a vocabulary of 32,000 are 262 rows; 64 MiB were no faster. Of 250,000 they are 33: too few to pay for reading W. */
 static int64_t chunk_rows(int64_t vocab)
 {
     int64_t rows = (int64_t)(CHUNK_BYTES / sizeof(float)) / vocab;
