@@ -176,6 +176,47 @@ static void test_run(const char *what, const char *const *pairs)
     config_free(c);
 }
 
+/* An adapter over a base of 16 bits: beyond the base's own bytes, as its file has them, nothing is taken that the plan's other rows
+ * and the adapter do not say. */
+static void test_adapter_over_stored(void)
+{
+    static const char *const save[] = {"run.max_steps", "1", "run.save_model", "1", "run.save_dtype", "bf16", "log.samples", "0", NULL};
+    config *c = configure(save);
+    run r;
+    const volatile int stop = 0;
+    const sft_flags flags = {.overwrite = 1, .stop = &stop};
+    CHECK_MSG(run_open(c, &r) == CO_OK && sft_run(&r, &flags) == CO_OK, "%s", error_message());
+    run_close(&r);
+    config_free(c);
+    char *from = mem_printf("%s/out/model", dir), *base = mem_printf("%s/base", dir);
+    CHECK(rename(from, base) == 0);
+    const char *const adapted[] = {"model.path", base, "model.init", "pretrained", "lora.rank", "4", "log.samples", "0", NULL};
+    test_run("LoRA over bf16", adapted);
+
+    c = configure(adapted);
+    CHECK_MSG(run_open(c, &r) == CO_OK, "%s", error_message());
+    size_t held = 0, added = 0, gap = 0;
+    for (uint32_t i = 0; i < r.table->n_params; i++) {
+        const co_param_slot *s = &r.table->slots[i];
+        const size_t bytes = (size_t)param_elements(s) * co_dtype_bytes(s->shape.dtype);
+        if (s->owner != i) continue;
+        CHECK_MSG(s->trainable || s->shape.ndim == 1 || s->shape.dtype == CO_BF16, "%s is not held as it is stored", s->name);
+        *(s->trainable ? &added : &held) += bytes;
+        gap += CO_PARAM_ALIGN; /* at most: between parameters */
+    }
+    char *plan = run_plan_text(&r);
+    const size_t all = printed(plan, "\nparameters"), grads = printed(plan, "\ngradients"), states = printed(plan, "\noptimizer states");
+    CHECK_MSG(all >= held + added && all < held + added + gap, "%zu bytes of parameters: %zu are the base's, %zu the adapter's", all, held, added);
+    CHECK_MSG(grads >= added && grads < added + gap && states >= 2 * added && states < 2 * (added + gap),
+              "gradients %zu, states %zu: the adapter has %zu", grads, states, added);
+    CHECK_MSG(printed(plan, "\nmaster weights") == 0, "%s", plan);
+    mem_free(plan);
+    run_close(&r);
+    config_free(c);
+    mem_free(from);
+    mem_free(base);
+}
+
 int main(void)
 {
     static const char *const blocks_of[] = {"model.checkpointing", "block", NULL};
@@ -194,6 +235,7 @@ int main(void)
     test_run("evaluated", evaluated);
     test_run("LoRA", adapted);
     test_run("bf16", bf16);
+    test_adapter_over_stored();
     CHECK(fs_remove_tree(dir) == CO_OK);
     return check_done();
 }
