@@ -117,19 +117,21 @@ static int check_names(const lora *l)
     return CO_OK;
 }
 
+static int64_t width_of(const lora_target *t) { return t->in < t->out ? t->in : t->out; }
+
 static int keep_wanted(lora *l)
 {
-    uint32_t n = 0;
+    uint32_t n = 0, narrow = 0;
     for (uint32_t i = 0; i < l->n_targets; i++) {
-        const lora_target t = l->targets[i];
-        if (!wanted(l->target_text, t.module)) continue;
-        const int64_t width = t.in < t.out ? t.in : t.out;
-        if (l->spec.rank > width && !l->spec.wide)
-            return FAIL(CO_E_CONFIG, "[lora] rank = %lld is above the width of %s, %lld to %lld: at most %lld can be used",
-                        (long long)l->spec.rank, t.module, (long long)t.in, (long long)t.out, (long long)width);
-        l->targets[n++] = t;
+        if (!wanted(l->target_text, l->targets[i].module)) continue;
+        if (width_of(&l->targets[i]) < width_of(&l->targets[narrow]) || n == 0) narrow = n;
+        l->targets[n++] = l->targets[i];
     }
     l->n_targets = n;
+    const lora_target *t = &l->targets[narrow]; /* whose width is the most that any rank can have */
+    if (n && l->spec.rank > width_of(t) && !l->spec.wide)
+        return FAIL(CO_E_CONFIG, "[lora] rank = %lld is above the width of %s, which takes %lld to %lld: at most %lld can be used", (long long)l->spec.rank,
+                    t->module, (long long)t->in, (long long)t->out, (long long)width_of(t));
     return n ? CO_OK : FAIL(CO_E_CONFIG, "[lora] targets = %s matches no product of the model", l->target_text);
 }
 

@@ -160,6 +160,17 @@ static int open_table(run *r)
     return s;
 }
 
+/* What goes wrong under a plugin that was asked for by name may be the name's fault. */
+static int blame_arch(const run *r, const co_feature *f, int s)
+{
+    const char *type = hf_config_model_type(r->hf);
+    const char *const *serves = r->model->model_types;
+    if (!type[0] || strcmp(r->o.model.arch, "auto") == 0) return s;
+    for (; serves && *serves; serves++)
+        if (strcmp(*serves, type) == 0) return s;
+    return error_prefix(s, "[model] arch = %.40s does not serve model_type \"%.40s\" (auto takes what does)", f->name, type);
+}
+
 static int open_model(run *r, const char *adapter_dir)
 {
     const co_feature *f;
@@ -172,13 +183,16 @@ static int open_model(run *r, const char *adapter_dir)
         r->model_name = f->name;
         s = PLUGIN("the model's open()", r->model->open(host_services(r->host), opts, hf_config_meta(r->hf), &r->model_self));
         if (s) r->model_self = NULL; /* whatever it left there */
-        if (s) s = error_prefix(s, "%s", r->o.model.path);
+        if (s) s = blame_arch(r, f, error_prefix(s, "%s", r->o.model.path));
     }
     mem_free(opts);
     if (s == CO_OK && adapter_dir) s = open_adapter(r, adapter_dir);
     if (s == CO_OK) s = open_table(r);
     if (s == CO_OK && r->o.model.init == INIT_PRETRAINED) s = st_open_dir(r->o.model.path, &r->weights);
-    if (s == CO_OK && r->weights) s = params_load(r->table, r->weights, r->hf, 0, NULL, NULL, NULL); /* the checks only */
+    if (s == CO_OK && r->weights) {
+        s = params_load(r->table, r->weights, r->hf, 0, NULL, NULL, NULL); /* the checks only */
+        if (s) s = blame_arch(r, f, s);
+    }
     if (s == CO_OK && r->weights) r->stored = st_main_dtype(r->weights);
     if (s == CO_OK && r->weights && r->backend->flags & CO_BACKEND_STORED) params_hold_stored(r->table, r->weights, !r->optim);
     return s;

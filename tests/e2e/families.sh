@@ -38,6 +38,7 @@ check "and the loss falls" falls on
 sed -i 's/"attn_pdrop": 0/"attn_pdrop": 0.1/' gpt2/config.json
 check "dropout in attention is refused" exits 2 "[model] dropout = off leaves it out" "$run" train.ini model.path=gpt2 run.output=x model.dropout=config
 check "longer than the positions" exits 2 "max_len = 65 is beyond the model's 64 positions" "$run" train.ini model.path=gpt2 run.output=x dataset.max_len=65
+check "another family's plugin" exits 3 '[model] arch = bloom does not serve model_type "gpt2" (auto takes' "$run" train.ini model.path=gpt2.out/model model.init=pretrained model.arch=bloom run.output=x
 sed -i 's/"gpt2"/"gpt9"/' gpt2/config.json
 check "a family nobody serves" exits 3 '"gpt9" is served by no installed model plugin; they serve: ' "$run" train.ini model.path=gpt2 run.output=x
 check "the same for generation" exits 3 '"gpt9" is served by no installed model plugin; they serve: ' "$gen" --model gpt2 --prompt 1
