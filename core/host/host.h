@@ -10,6 +10,7 @@ typedef struct host host;
 host *host_new(const char *search);
 void host_free(host *h); /* deinit in reverse load order */
 void host_seed(host *h, uint64_t seed);
+int host_cache(host *h, const char *folder, int may_write); /* what plugins get as CO_CACHE_ID; without it: none */
 const co_host *host_services(host *h); /* what plugins are handed */
 /* Finds feature `name` of `kind`: already loaded, in a folder's plugins.index, or coati-<kind>-<name>.so. The error lists every path tried, and what is installed of that kind. */
 int host_feature(host *h, co_kind kind, const char *name, const co_feature **out);

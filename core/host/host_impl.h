@@ -21,6 +21,8 @@ typedef struct loaded_feature {
 struct host {
     co_host services;
     uint64_t seed;
+    co_cache cache;
+    char *cache_folder;
     char **folders;
     size_t n_folders;
     loaded_feature *features;

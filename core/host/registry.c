@@ -78,6 +78,7 @@ void host_free(host *h)
     mem_free(h->folders);
     mem_free(h->features);
     mem_free(h->plugins);
+    mem_free(h->cache_folder);
     mem_free(h);
 }
 

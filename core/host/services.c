@@ -40,6 +40,7 @@ static uint64_t s_random(const co_host *h, uint64_t stream, uint64_t counter)
 static const void *s_extension(const co_host *h, const char *id)
 {
     if (strcmp(id, "coati.seed/1") == 0) return &((const host *)h->impl)->seed; /* const uint64_t *: key of random() */
+    if (strcmp(id, CO_CACHE_ID) == 0 && ((const host *)h->impl)->cache.folder) return &((const host *)h->impl)->cache;
     return NULL;
 }
 
@@ -52,3 +53,12 @@ void host_services_init(host *h)
 }
 const co_host *host_services(host *h) { return &h->services; }
 void host_seed(host *h, uint64_t seed) { h->seed = seed; }
+int host_cache(host *h, const char *folder, int may_write)
+{
+    char *own = mem_strdup(folder);
+    if (!own) return CO_E_NOMEM;
+    mem_free(h->cache_folder);
+    h->cache_folder = own;
+    h->cache = (co_cache){.struct_size = sizeof h->cache, .may_write = may_write != 0, .folder = own};
+    return CO_OK;
+}

@@ -254,7 +254,16 @@ static int open_data(run *r)
     return s;
 }
 
-static int open_all(config *c, run *r, int training, const char *adapter_dir)
+/* Where dataset plugins may keep indexes: beside the output, so that another run's removal cannot take them away. */
+static int open_cache(run *r, int may_write)
+{
+    char *folder = fs_join(r->o.run.output, "index");
+    const int s = folder ? host_cache(r->host, folder, may_write) : CO_E_NOMEM;
+    mem_free(folder);
+    return s;
+}
+
+static int open_all(config *c, run *r, int training, int may_write, const char *adapter_dir)
 {
     memset(r, 0, sizeof *r);
     r->config = c;
@@ -263,7 +272,8 @@ static int open_all(config *c, run *r, int training, const char *adapter_dir)
     r->host = host_new(r->o.plugins.path[0] ? r->o.plugins.path : NULL);
     if (!r->host) return CO_E_NOMEM;
     host_seed(r->host, (uint64_t)r->o.run.seed);
-    s = open_backend(r);
+    s = training ? open_cache(r, may_write) : CO_OK;
+    if (s == CO_OK) s = open_backend(r);
     if (s == CO_OK) s = open_cpu(r);
     if (s == CO_OK) s = open_parallel(r);
     if (s == CO_OK && training) s = open_optimizer(r);
@@ -277,8 +287,9 @@ static int open_all(config *c, run *r, int training, const char *adapter_dir)
     return s;
 }
 
-int run_open(config *c, run *r) { return open_all(c, r, 1, NULL); }
-int run_open_eval(config *c, const char *adapter_dir, run *r) { return open_all(c, r, 0, adapter_dir); }
+int run_open(config *c, run *r) { return open_all(c, r, 1, 1, NULL); }
+int run_open_look(config *c, run *r) { return open_all(c, r, 1, 0, NULL); }
+int run_open_eval(config *c, const char *adapter_dir, run *r) { return open_all(c, r, 0, 0, adapter_dir); }
 
 static int write_param(void *ctx, uint32_t param, int64_t first, int64_t n, const float *values)
 {

@@ -47,9 +47,10 @@ typedef struct run {
     int64_t answer_len; /* positions of the engine's one cache slot, for the report's answers; 0: none */
 } run;
 
-/* Opens and checks everything but takes no memory for the model: enough for --check and --plan. `c` must outlive it;
- * its tables are bound and it is finished here. run_close also after an error. */
+/* Opens and checks everything but takes no memory for the model. `c` must outlive it; its tables are bound and it is finished
+ * here. run_close also after an error. Dataset plugins may write to the output's index/. */
 int run_open(config *c, run *out);
+int run_open_look(config *c, run *out); /* writes nothing: enough for --check and --plan */
 /* The same for evaluation alone: no optimizer, [dataset] is what is evaluated (with `split` the part held out), and an
  * adapter directory may lie over the model; NULL: none. */
 int run_open_eval(config *c, const char *adapter_dir, run *out);

@@ -1,23 +1,19 @@
-/* file.h: a JSON or JSON Lines file mapped into memory, with the places of its records. Immutable once open, so
+/* file.h: a JSON or JSON Lines file, as it lies or in gzip or zstd, with the places of its records. Immutable once open, so
  * any number of threads may read. */
 #ifndef DATASETS_JSON_FILE_H
 #define DATASETS_JSON_FILE_H
-#include <coati/dataset.h>
-#include <stdatomic.h>
+#include "../source/lines.h"
+
+typedef enum json_tail { JSON_TAIL_NONE = 0, JSON_TAIL_OPEN, JSON_TAIL_MORE } json_tail; /* no ']'; something behind it */
 
 typedef struct json_file {
     const co_host *host;
-    char *path;
-    const uint8_t *data; /* the mapping; NULL for an empty file */
-    size_t len, body;    /* body: first byte behind a BOM */
-    int lines;           /* one record a line, else one array */
-    int64_t n;           /* records, the one for tail_at included */
-    /* Lines: record i lies in [start[i], start[i+1]), blank lines behind it included. Array: in
-     * [start[i], start[i+1] - 1), where its ',' or ']' stands, or the end of a file that breaks off. */
-    size_t *start;
-    int64_t n_start, cap_start;
-    /* A fault of the array outside its records (no ']' at the end, something behind it) is a broken last record. */
-    const char *tail_expected;
+    source src;
+    size_t body; /* first byte behind a BOM */
+    int lines;   /* one record a line, else one array */
+    int64_t n;   /* records, the one for the tail included */
+    points index;
+    json_tail tail; /* a fault of the array outside its records: a broken last record */
     size_t tail_at;
     atomic_int refs;
 } json_file;
@@ -31,6 +27,8 @@ int json_file_count(void *self, int64_t *n);
 int json_file_read(void *self, int64_t index, co_arena *a, co_field **fields, uint32_t *n);
 int json_file_clone(void *self, void **other);
 
-/* index.c: fills start, n, tail. max: records wanted, 0: all. */
-int json_index_build(json_file *f, int64_t max);
+/* index.c: fills index, n, tail, from the cache where it can. max: records wanted, 0: all. */
+int json_index_open(json_file *f, int64_t max);
+/* A record's text, white space around it included; *walked_from: the first byte looked at to find it. */
+void json_index_find(const json_file *f, int64_t record, size_t *begin, size_t *end, size_t *walked_from);
 #endif

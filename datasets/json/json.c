@@ -7,7 +7,7 @@ static int json_open(const co_host *h, const void *opts, void **self)
     return json_file_open(h, opts, JSON_FILE_ARRAY_OR_LINES, self);
 }
 
-static const char *const json_suffixes[] = { ".json", NULL };
+static const char *const json_suffixes[] = { ".json", ".json.gz", ".json.zst", NULL };
 static const co_dataset_vt json_vt = {
     .struct_size = sizeof(co_dataset_vt),
     .suffixes = json_suffixes,

@@ -7,7 +7,7 @@ static int jsonl_open(const co_host *h, const void *opts, void **self)
     return json_file_open(h, opts, JSON_FILE_LINES, self);
 }
 
-static const char *const jsonl_suffixes[] = { ".jsonl", ".ndjson", NULL };
+static const char *const jsonl_suffixes[] = { ".jsonl", ".ndjson", ".jsonl.gz", ".jsonl.zst", ".ndjson.gz", ".ndjson.zst", NULL };
 static const co_dataset_vt jsonl_vt = {
     .struct_size = sizeof(co_dataset_vt),
     .suffixes = jsonl_suffixes,

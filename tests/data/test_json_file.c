@@ -187,7 +187,7 @@ static void expect_refused(const char *text, int form, int code, const char *par
 static void test_refused_files(void)
 {
     data d;
-    expect_refused("\x1f\x8b\x08 whatever", JSON_FILE_LINES, CO_E_FORMAT, "gzip");
+    expect_refused("\x1f\x8b\x08 whatever", JSON_FILE_LINES, CO_E_FORMAT, "the gzip stream is damaged");
     expect_refused("\xff\xfe[", JSON_FILE_ARRAY_OR_LINES, CO_E_FORMAT, "UTF-16");
     expect_refused("\nhello", JSON_FILE_ARRAY_OR_LINES, CO_E_FORMAT, "line 2, byte 1: expected '['");
     expect_refused("{\"data\":\n[]}", JSON_FILE_ARRAY_OR_LINES, CO_E_FORMAT, "an object over several lines");

@@ -23,6 +23,7 @@ while IFS=: read -r file line path; do
   own=$(dirname "$file" | cut -d/ -f1-2) # backends/cpu, plugins/losses; models
   case $(realpath -m --relative-to=. "$(dirname "$file")/$path") in
     "$own"/*) ;;
+    datasets/source/*) [[ $own == datasets/* ]] || offence "$file:$line: \"$path\" is for dataset plugins" ;;
     *) offence "$file:$line: \"$path\" is not of $own: plugins see <coati/…> and their own folder" ;;
   esac
 done < <(quoted $(sources "${plugin_dirs[@]}"))

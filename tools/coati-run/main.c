@@ -99,7 +99,7 @@ int main(int argc, char **argv)
     if (s == CO_OK && job == LIST) {
         s = list_plugins(config_get(c, "plugins", "path"));
     } else if (s == CO_OK) {
-        s = run_open(c, &r);
+        s = job ? run_open_look(c, &r) : run_open(c, &r);
         if (s == CO_OK && job == PRINT) {
             char *text = config_print(c);
             if (text) fputs(text, stdout);

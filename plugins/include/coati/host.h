@@ -26,8 +26,17 @@ struct co_host {
     /* [any] Counter-based (Philox 4x32-10): same (seed, stream, counter), same value, on every rank. */
     uint64_t (*random)(const co_host *h, uint64_t stream, uint64_t counter);
     /* [any] Optional host features by id; NULL if absent. "coati.seed/1": const uint64_t *, the key of random(), for
-     * backends that draw on the device. */
+     * backends that draw on the device. CO_CACHE_ID: const co_cache *, for what may be kept from one start to the next. */
     const void *(*extension)(const co_host *h, const char *id);
 };
+
+/* A folder for what is costly to make and can be made again, as an index of a large file. It may not be there yet; what is in it may
+ * be stale, damaged, or another process's half-written file: check it, write beside and rename. */
+#define CO_CACHE_ID "coati.cache/1"
+typedef struct co_cache {
+    uint32_t struct_size;
+    uint32_t may_write; /* 0: look only, as under --check */
+    const char *folder;
+} co_cache;
 #define CO_FAIL(h, code, ...) ((h)->fail((h), (code), __FILE__, __LINE__, __VA_ARGS__))
 #endif
