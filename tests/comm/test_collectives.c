@@ -1,7 +1,9 @@
 /* test_collectives.c: every collective against a plain loop over what all ranks put in, to the bit. Run under mpirun with any
- * number of ranks; the argument "lazy" puts the data in device memory the host cannot touch. */
+ * number of ranks; the argument "lazy" puts the data in device memory the host cannot touch, "cuda" in a GPU's, and "nccl" there
+ * with comm nccl instead of comm mpi. */
 #include "check.h"
 #include "core/base/error.h"
+#include "core/config/config.h"
 #include "core/host/host.h"
 #include "core/params/half.h"
 #include "graph/lazy.h"
@@ -143,29 +145,36 @@ static void check_all(void *comm, const int *ranks, int world, int me)
 
 int main(int argc, char **argv)
 {
-    const int lazy = argc > 1 && strcmp(argv[1], "lazy") == 0;
+    const char *const how = argc > 1 ? argv[1] : "";
+    const int lazy = strcmp(how, "lazy") == 0, nccl = strcmp(how, "nccl") == 0;
+    const char *const backend = nccl || strcmp(how, "cuda") == 0 ? "cuda" : "cpu", *const name = nccl ? "nccl" : "mpi";
+    config *defaults = config_new();
     host *h = host_new(NULL);
     const co_feature *f;
     void *comm = NULL, *sub = NULL;
     int32_t rank, world, local_rank, local_world, sub_rank, sub_world;
     int everybody[64], part[64], n_part = 0;
-    must(host_feature(h, CO_KIND_BACKEND, "cpu", &f), "cpu");
+    must(host_feature(h, CO_KIND_BACKEND, backend, &f), backend);
     be = host_backend(h, f);
-    void *opts = calloc(f->opts_size, 1); /* zeros are the defaults */
-    must(be->open(host_services(h), opts, &be_self), "cpu");
+    void *opts = calloc(f->opts_size, 1);
+    must(config_bind(defaults, "backend", f->opts, host_plugin_of(h, f)->magic.opt_stride, backend, opts), "its options");
+    if (be->open(host_services(h), opts, &be_self)) return printf("skipped: %s\n", error_message()), 77; /* no GPU */
     free(opts);
+    config_free(defaults);
     if (lazy) lazy_wrap(&be, &be_self, 0);
-    must(host_feature(h, CO_KIND_COMM, "mpi", &f), "mpi");
+    must(host_feature(h, CO_KIND_COMM, name, &f), name);
     vt = host_comm(h, f);
-    must(vt->open(host_services(h), NULL, be, be_self, &comm), "mpi");
+    const int opened = vt->open(host_services(h), NULL, be, be_self, &comm);
+    if (nccl && opened == CO_E_CONFIG) return printf("skipped: %s\n", error_message()), 77; /* fewer GPUs than ranks */
+    must(opened, name);
     must(vt->info(comm, &rank, &world, &local_rank, &local_world), "info");
     CHECK(world >= 1 && world <= 64 && rank >= 0 && rank < world);
     CHECK(local_rank == rank && local_world == world); /* one machine here */
     for (int i = 0; i < world; i++) everybody[i] = i;
     check_all(comm, everybody, world, rank);
 
-    /* More than a round of 8 MiB a rank, and pieces of different length. */
-    check_size(comm, everybody, world, rank, ((int64_t)9 << 20) / world / 4 + 7, CO_F32);
+    /* More than a round of 8 MiB a rank (64 MiB with nccl), and pieces of different length. */
+    check_size(comm, everybody, world, rank, ((int64_t)(nccl ? 72 : 9) << 20) / world / 4 + 7, CO_F32);
 
     /* Even and odd ranks apart, highest first. */
     for (int i = world - 1; i >= 0; i--)

@@ -1,4 +1,4 @@
-# Configures a build with the CUDA backend and builds that plugin alone.
+# Configures a build with the CUDA backend and builds its plugins alone.
 include(ProcessorCount)
 ProcessorCount(cores)
 execute_process(COMMAND ${CMAKE_COMMAND} -G Ninja -S ${SOURCE} -B ${BUILD} -DCMAKE_BUILD_TYPE=Release -DCOATI_CUDA=ON -DCOATI_TESTS=OFF
@@ -6,7 +6,11 @@ execute_process(COMMAND ${CMAKE_COMMAND} -G Ninja -S ${SOURCE} -B ${BUILD} -DCMA
 if(failed)
   message(FATAL_ERROR "configuring with COATI_CUDA=ON failed")
 endif()
-execute_process(COMMAND ${CMAKE_COMMAND} --build ${BUILD} --target coati_backend_cuda -j ${cores} RESULT_VARIABLE failed)
+execute_process(COMMAND ${CMAKE_COMMAND} --build ${BUILD} --target help OUTPUT_VARIABLE targets)
+if(targets MATCHES "coati_comm_nccl") # where NCCL is found as well
+  set(nccl coati_comm_nccl)
+endif()
+execute_process(COMMAND ${CMAKE_COMMAND} --build ${BUILD} --target coati_backend_cuda ${nccl} -j ${cores} RESULT_VARIABLE failed)
 if(failed)
   message(FATAL_ERROR "the CUDA backend does not compile")
 endif()

@@ -5,11 +5,9 @@
  * Messages go in rounds of `segment` bytes a piece, so that what is held beside the caller's buffers is bounded. Where the
  * backend is async, device memory goes through pinned memory round by round and the stream is waited for: meant for tests
  * and for start-up, not for speed. Elsewhere everything has happened when a call returns, which is stream order. */
+#include "place.h"
 #include "sum.h"
-#include <coati/coati.h>
-#include <mpi.h>
 #include <string.h>
-#include <unistd.h>
 
 #define HELD ((size_t)8 << 20)     /* bytes of messages on their way to a rank, all peers together */
 #define SEGMENT_LEAST ((size_t)16 << 10)
@@ -21,8 +19,7 @@ typedef struct mpi_comm {
     void *be_self;
     MPI_Comm comm;
     int own;              /* the communicator is freed by close */
-    int rank, world, world_rank, local_rank, local_world;
-    char node[64];
+    mpi_place at;
     size_t segment;       /* bytes a piece and round */
     char *arrived;        /* [world * segment] what peers sent */
     char *staged;         /* async backends: [world * segment], pinned */
@@ -36,8 +33,8 @@ static int fail_mpi(const mpi_comm *c, int e, const char *what, int64_t n)
     char text[MPI_MAX_ERROR_STRING + 1] = "";
     int len = 0;
     MPI_Error_string(e, text, &len);
-    return CO_FAIL(c->host, CO_E_COMM, "rank %d on %s: %s of %lld elements among %d ranks failed: %s", c->world_rank, c->node, what,
-                   (long long)n, c->world, text);
+    return CO_FAIL(c->host, CO_E_COMM, "rank %d on %s: %s of %lld elements among %d ranks failed: %s", c->at.world_rank, c->at.node, what,
+                   (long long)n, c->at.world, text);
 }
 
 static void mpi_close(void *self)
@@ -50,36 +47,19 @@ static void mpi_close(void *self)
     for (size_t i = 0; i < sizeof list / sizeof *list; i++) c->host->free(c->host, list[i]);
 }
 
-/* Collective: which ranks share this node's memory. */
-static int find_place(mpi_comm *c)
-{
-    MPI_Comm node;
-    MPI_Comm_set_errhandler(c->comm, MPI_ERRORS_RETURN);
-    MPI_Comm_rank(c->comm, &c->rank);
-    MPI_Comm_size(c->comm, &c->world);
-    MPI_Comm_rank(MPI_COMM_WORLD, &c->world_rank);
-    gethostname(c->node, sizeof c->node - 1);
-    const int e = MPI_Comm_split_type(c->comm, MPI_COMM_TYPE_SHARED, c->rank, MPI_INFO_NULL, &node);
-    if (e) return fail_mpi(c, e, "finding the ranks of a node", 0);
-    MPI_Comm_rank(node, &c->local_rank);
-    MPI_Comm_size(node, &c->local_world);
-    MPI_Comm_free(&node);
-    return CO_OK;
-}
-
 static int take_memory(mpi_comm *c)
 {
     const co_host *h = c->host;
-    const size_t n = (size_t)c->world;
+    const size_t n = (size_t)c->at.world;
     c->segment = (HELD / n < SEGMENT_LEAST ? SEGMENT_LEAST : HELD / n) & ~(size_t)255;
-    c->arrived = c->world > 1 ? h->alloc(h, n * c->segment, 256) : NULL;
+    c->arrived = c->at.world > 1 ? h->alloc(h, n * c->segment, 256) : NULL;
     c->from = h->alloc(h, n * sizeof *c->from, 16);
     c->bounds = h->alloc(h, (n + 1) * sizeof *c->bounds, 16);
     c->pending = h->alloc(h, 2 * n * sizeof *c->pending, 16);
-    if ((c->world > 1 && !c->arrived) || !c->from || !c->bounds || !c->pending)
-        return CO_FAIL(h, CO_E_NOMEM, "comm mpi: rank %d on %s is out of memory", c->world_rank, c->node);
+    if ((c->at.world > 1 && !c->arrived) || !c->from || !c->bounds || !c->pending)
+        return CO_FAIL(h, CO_E_NOMEM, "comm mpi: rank %d on %s is out of memory", c->at.world_rank, c->at.node);
     void *p = NULL;
-    const int r = c->world > 1 && c->be->flags & CO_BACKEND_ASYNC ? c->be->alloc(c->be_self, CO_MEM_PINNED, n * c->segment, &p) : CO_OK;
+    const int r = c->at.world > 1 && c->be->flags & CO_BACKEND_ASYNC ? c->be->alloc(c->be_self, CO_MEM_PINNED, n * c->segment, &p) : CO_OK;
     c->staged = p;
     return r;
 }
@@ -93,8 +73,8 @@ static int open_over(const co_host *h, const co_backend_vt *be, void *be_self, M
     c->be_self = be_self;
     c->comm = comm;
     c->own = own;
-    int r = find_place(c);
-    if (r == CO_OK) r = take_memory(c);
+    const int e = mpi_find_place(comm, &c->at);
+    int r = e ? fail_mpi(c, e, "finding the ranks of a node", 0) : take_memory(c);
     if (r) mpi_close(c);
     else *self = c;
     return r;
@@ -102,32 +82,18 @@ static int open_over(const co_host *h, const co_backend_vt *be, void *be_self, M
 
 static int mpi_open(const co_host *h, const void *opts, const co_backend_vt *be, void *be_self, void **self)
 {
-    int there = 0, over = 0, level = 0;
     (void)opts;
-    MPI_Initialized(&there);
-    MPI_Finalized(&over);
-    if (over) return CO_FAIL(h, CO_E_STATE, "comm mpi: MPI has ended in this process and cannot begin again");
-    if (!there && MPI_Init_thread(NULL, NULL, MPI_THREAD_SERIALIZED, &level) != MPI_SUCCESS)
-        return CO_FAIL(h, CO_E_COMM, "comm mpi: MPI_Init_thread failed");
-    return open_over(h, be, be_self, MPI_COMM_WORLD, 0, self);
-}
-
-/* MPI lives as long as the process uses it: begun by the first open, ended here. */
-static void mpi_deinit(void)
-{
-    int there = 0, over = 0;
-    MPI_Initialized(&there);
-    MPI_Finalized(&over);
-    if (there && !over) MPI_Finalize();
+    const int r = mpi_begin(h, "mpi");
+    return r ? r : open_over(h, be, be_self, MPI_COMM_WORLD, 0, self);
 }
 
 static int mpi_info(void *self, int32_t *rank, int32_t *world, int32_t *local_rank, int32_t *local_world)
 {
     const mpi_comm *c = self;
-    *rank = c->rank;
-    *world = c->world;
-    *local_rank = c->local_rank;
-    *local_world = c->local_world;
+    *rank = c->at.rank;
+    *world = c->at.world;
+    *local_rank = c->at.local_rank;
+    *local_world = c->at.local_world;
     return CO_OK;
 }
 
@@ -150,7 +116,7 @@ static int64_t share(const mpi_comm *c, int j, int64_t at, int64_t most)
 static int64_t longest(const mpi_comm *c)
 {
     int64_t n = 0;
-    for (int j = 0; j < c->world; j++)
+    for (int j = 0; j < c->at.world; j++)
         if (c->bounds[j + 1] - c->bounds[j] > n) n = c->bounds[j + 1] - c->bounds[j];
     return n;
 }
@@ -167,27 +133,27 @@ static int reduce_pieces(mpi_comm *c, const char *in, char *out, co_dtype t, co_
     const int64_t most = (int64_t)(c->segment / size), end = longest(c);
     int r = CO_OK, e = MPI_SUCCESS;
     for (int64_t at = 0; at < end && r == CO_OK; at += most) {
-        const int64_t mine = share(c, c->rank, at, most);
+        const int64_t mine = share(c, c->at.rank, at, most);
         int pending = 0;
-        for (int j = 0; j < c->world && c->staged && r == CO_OK; j++)
+        for (int j = 0; j < c->at.world && c->staged && r == CO_OK; j++)
             r = stage(c, c->staged + (size_t)j * c->segment, in + (size_t)(c->bounds[j] + at) * size, (size_t)share(c, j, at, most) * size, on);
         if (r == CO_OK && c->staged) r = c->be->stream_sync(c->be_self, on);
         if (r) return r;
-        for (int j = 0; j < c->world && !e; j++) {
+        for (int j = 0; j < c->at.world && !e; j++) {
             c->from[j] = c->arrived + (size_t)j * c->segment;
-            if (j != c->rank && mine) e = MPI_Irecv(c->arrived + (size_t)j * c->segment, (int)(mine * (int64_t)size), MPI_BYTE, j, TAG, c->comm, &c->pending[pending++]);
+            if (j != c->at.rank && mine) e = MPI_Irecv(c->arrived + (size_t)j * c->segment, (int)(mine * (int64_t)size), MPI_BYTE, j, TAG, c->comm, &c->pending[pending++]);
         }
-        for (int k = 1; k <= c->world && !e; k++) { /* each rank begins with its neighbour, not all with rank 0 */
-            const int j = (c->rank + k) % c->world;
+        for (int k = 1; k <= c->at.world && !e; k++) { /* each rank begins with its neighbour, not all with rank 0 */
+            const int j = (c->at.rank + k) % c->at.world;
             const int64_t m = share(c, j, at, most);
             const char *piece = c->staged ? c->staged + (size_t)j * c->segment : in + (size_t)(c->bounds[j] + at) * size;
-            if (j == c->rank) c->from[j] = piece;
+            if (j == c->at.rank) c->from[j] = piece;
             else if (m) e = MPI_Isend(piece, (int)(m * (int64_t)size), MPI_BYTE, j, TAG, c->comm, &c->pending[pending++]);
         }
         if (!e) e = MPI_Waitall(pending, c->pending, MPI_STATUSES_IGNORE);
         if (e) return fail_mpi(c, e, what, n);
-        char *const to = c->staged ? c->staged + (size_t)c->rank * c->segment : out + (size_t)at * size;
-        if (mine) sum_in_order(to, c->from, c->world, mine, t);
+        char *const to = c->staged ? c->staged + (size_t)c->at.rank * c->segment : out + (size_t)at * size;
+        if (mine) sum_in_order(to, c->from, c->at.world, mine, t);
         if (c->staged) r = stage(c, out + (size_t)at * size, to, (size_t)mine * size, on);
         if (r == CO_OK && c->staged) r = c->be->stream_sync(c->be_self, on);
     }
@@ -200,18 +166,18 @@ static int gather_pieces(mpi_comm *c, char *buf, size_t size, co_stream on, cons
     const int64_t most = (int64_t)(c->segment / size), end = longest(c);
     int r = CO_OK, e = MPI_SUCCESS;
     for (int64_t at = 0; at < end && r == CO_OK; at += most) {
-        const int64_t mine = share(c, c->rank, at, most);
-        const char *own = buf + (size_t)(c->bounds[c->rank] + at) * size;
+        const int64_t mine = share(c, c->at.rank, at, most);
+        const char *own = buf + (size_t)(c->bounds[c->at.rank] + at) * size;
         int pending = 0;
         if (c->staged) {
-            char *const here = c->staged + (size_t)c->rank * c->segment;
+            char *const here = c->staged + (size_t)c->at.rank * c->segment;
             r = stage(c, here, own, (size_t)mine * size, on);
             if (r == CO_OK) r = c->be->stream_sync(c->be_self, on);
             if (r) return r;
             own = here;
         }
-        for (int k = 1; k < c->world && !e; k++) {
-            const int j = (c->rank + k) % c->world;
+        for (int k = 1; k < c->at.world && !e; k++) {
+            const int j = (c->at.rank + k) % c->at.world;
             const int64_t m = share(c, j, at, most);
             char *const to = c->staged ? c->staged + (size_t)j * c->segment : buf + (size_t)(c->bounds[j] + at) * size;
             if (m) e = MPI_Irecv(to, (int)(m * (int64_t)size), MPI_BYTE, j, TAG, c->comm, &c->pending[pending++]);
@@ -219,8 +185,8 @@ static int gather_pieces(mpi_comm *c, char *buf, size_t size, co_stream on, cons
         }
         if (!e) e = MPI_Waitall(pending, c->pending, MPI_STATUSES_IGNORE);
         if (e) return fail_mpi(c, e, what, n);
-        for (int j = 0; j < c->world && c->staged && r == CO_OK; j++)
-            if (j != c->rank)
+        for (int j = 0; j < c->at.world && c->staged && r == CO_OK; j++)
+            if (j != c->at.rank)
                 r = stage(c, buf + (size_t)(c->bounds[j] + at) * size, c->staged + (size_t)j * c->segment, (size_t)share(c, j, at, most) * size, on);
         if (r == CO_OK && c->staged) r = c->be->stream_sync(c->be_self, on);
     }
@@ -237,10 +203,10 @@ static int mpi_all_reduce(void *self, void *buf, int64_t n, co_dtype t, co_strea
 {
     mpi_comm *c = self;
     int r = check(c, n, "all_reduce");
-    if (r || c->world == 1) return r;
-    for (int j = 0; j <= c->world; j++) c->bounds[j] = n / c->world * j + n % c->world * j / c->world;
+    if (r || c->at.world == 1) return r;
+    for (int j = 0; j <= c->at.world; j++) c->bounds[j] = n / c->at.world * j + n % c->at.world * j / c->at.world;
     const size_t size = co_dtype_bytes(t);
-    r = reduce_pieces(c, buf, (char *)buf + (size_t)c->bounds[c->rank] * size, t, on, "all_reduce", n);
+    r = reduce_pieces(c, buf, (char *)buf + (size_t)c->bounds[c->at.rank] * size, t, on, "all_reduce", n);
     return r ? r : gather_pieces(c, buf, size, on, "all_reduce", n);
 }
 
@@ -249,8 +215,8 @@ static int mpi_reduce_scatter(void *self, const void *in, void *out, int64_t n_o
     mpi_comm *c = self;
     int r = check(c, n_out, "reduce_scatter");
     if (r) return r;
-    if (c->world == 1) return in == out || n_out == 0 ? CO_OK : c->be->copy(c->be_self, out, in, (size_t)n_out * co_dtype_bytes(t), on);
-    for (int j = 0; j <= c->world; j++) c->bounds[j] = n_out * j;
+    if (c->at.world == 1) return in == out || n_out == 0 ? CO_OK : c->be->copy(c->be_self, out, in, (size_t)n_out * co_dtype_bytes(t), on);
+    for (int j = 0; j <= c->at.world; j++) c->bounds[j] = n_out * j;
     return reduce_pieces(c, in, out, t, on, "reduce_scatter", n_out);
 }
 
@@ -258,29 +224,29 @@ static int mpi_all_gather(void *self, const void *in, void *out, int64_t n_in, c
 {
     mpi_comm *c = self;
     const size_t size = co_dtype_bytes(t);
-    char *const own = (char *)out + (size_t)c->rank * (size_t)n_in * size;
+    char *const own = (char *)out + (size_t)c->at.rank * (size_t)n_in * size;
     int r = check(c, n_in, "all_gather");
     if (r == CO_OK && in != own && n_in) r = c->be->copy(c->be_self, own, in, (size_t)n_in * size, on);
-    if (r || c->world == 1) return r;
-    for (int j = 0; j <= c->world; j++) c->bounds[j] = n_in * j;
+    if (r || c->at.world == 1) return r;
+    for (int j = 0; j <= c->at.world; j++) c->bounds[j] = n_in * j;
     return gather_pieces(c, out, size, on, "all_gather", n_in);
 }
 
 static int mpi_broadcast(void *self, void *buf, int64_t n, co_dtype t, int32_t root, co_stream on)
 {
     mpi_comm *c = self;
-    const size_t all = (size_t)n * co_dtype_bytes(t), round = (size_t)c->world * c->segment;
+    const size_t all = (size_t)n * co_dtype_bytes(t), round = (size_t)c->at.world * c->segment;
     int r = check(c, n, "broadcast");
-    if (r == CO_OK && (root < 0 || root >= c->world)) r = CO_FAIL(c->host, CO_E_INVALID, "broadcast from rank %d of %d", root, c->world);
-    for (size_t at = 0; at < all && r == CO_OK && c->world > 1; at += round) {
+    if (r == CO_OK && (root < 0 || root >= c->at.world)) r = CO_FAIL(c->host, CO_E_INVALID, "broadcast from rank %d of %d", root, c->at.world);
+    for (size_t at = 0; at < all && r == CO_OK && c->at.world > 1; at += round) {
         const size_t m = all - at < round ? all - at : round;
         char *const here = (char *)buf + at;
-        if (c->staged && c->rank == root) r = stage(c, c->staged, here, m, on);
+        if (c->staged && c->at.rank == root) r = stage(c, c->staged, here, m, on);
         if (r == CO_OK && c->staged) r = c->be->stream_sync(c->be_self, on);
         if (r) break;
         const int e = MPI_Bcast(c->staged ? c->staged : here, (int)m, MPI_BYTE, root, c->comm);
         if (e) return fail_mpi(c, e, "broadcast", n);
-        if (c->staged && c->rank != root) r = stage(c, here, c->staged, m, on);
+        if (c->staged && c->at.rank != root) r = stage(c, here, c->staged, m, on);
         if (r == CO_OK && c->staged) r = c->be->stream_sync(c->be_self, on);
     }
     return r;
@@ -310,5 +276,5 @@ static const co_feature feature = {.struct_size = sizeof feature, .kind = CO_KIN
 static const co_feature *const features[] = {&feature, NULL};
 static const co_plugin plugin = {.magic = CO_MAGIC_INIT(0), .struct_size = sizeof plugin, .name = "coati-comm-mpi",
                                  .vendor = "coati", .version = "0.1.0", .license = "Apache-2.0", .url = "", .features = features,
-                                 .deinit = mpi_deinit};
+                                 .deinit = mpi_end};
 CO_PLUGIN(plugin);
