@@ -6,8 +6,7 @@
 #include <stdatomic.h>
 
 /* What is taken of which kind, and what goes from host memory to the device; one table for all ranks. */
-static const co_backend_vt *real;
-static co_backend_vt counting;
+static co_backend_vt real, counting;
 static pthread_mutex_t mu = PTHREAD_MUTEX_INITIALIZER;
 static struct { char *at; size_t bytes; co_mem kind; } blocks[512];
 static size_t device_now, device_peak;
@@ -15,7 +14,7 @@ static _Atomic size_t to_device;
 
 static int count_alloc(void *self, co_mem kind, size_t bytes, void **out)
 {
-    const int r = real->alloc(self, kind, bytes, out);
+    const int r = real.alloc(self, kind, bytes, out);
     pthread_mutex_lock(&mu);
     for (size_t i = 0; r == CO_OK && i < sizeof blocks / sizeof *blocks; i++)
         if (!blocks[i].at) {
@@ -37,7 +36,7 @@ static void count_free(void *self, co_mem kind, void *p)
             blocks[i].at = NULL;
         }
     pthread_mutex_unlock(&mu);
-    real->free(self, kind, p);
+    real.free(self, kind, p);
 }
 static int kind_of(const char *p)
 {
@@ -51,17 +50,17 @@ static int kind_of(const char *p)
 static int count_copy(void *self, void *dst, const void *src, size_t bytes, co_stream on)
 {
     if (kind_of(src) == CO_MEM_PINNED && kind_of(dst) == CO_MEM_DEVICE) to_device += bytes;
-    return real->copy(self, dst, src, bytes, on);
+    return real.copy(self, dst, src, bytes, on);
 }
 static void wrap(const co_backend_vt **vt, void **self)
 {
     (void)self;
-    if (*vt == &counting) return;
-    real = *vt;
-    counting = *real;
-    counting.alloc = count_alloc;
-    counting.free = count_free;
-    counting.copy = count_copy;
+    if (!counting.struct_size) { /* once: other ranks are running already */
+        real = counting = **vt;
+        counting.alloc = count_alloc;
+        counting.free = count_free;
+        counting.copy = count_copy;
+    }
     *vt = &counting;
 }
 

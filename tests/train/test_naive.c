@@ -350,6 +350,17 @@ static void test_a_norm_that_is_not_finite(void)
     }
 }
 
+/* All units at once: where copies are whole that is how they stand; zero3 has no room for it. */
+static void test_hold(const char *name)
+{
+    void *s = open_naive(0, 1);
+    const int parted = strcmp(name, "zero3") == 0; /* gemini keeps what there is room for */
+    CHECK(t.strategy->begin(s, CO_SCHED_EVAL, 1) == (parted ? CO_E_NOMEM : CO_OK));
+    if (parted) CHECK_HAS(error_message(), "all units at once");
+    if (!whole) CHECK(t.strategy->begin(s, CO_SCHED_CACHED, 0) == CO_E_INVALID);
+    t.strategy->close(s);
+}
+
 static void test_refusals(void)
 {
     co_strategy_args a = args_for(1, 1);
@@ -462,6 +473,7 @@ int main(void)
         test_decay_spares_norms_and_frozen();
         test_a_norm_that_is_not_finite();
         test_refusals();
+        test_hold(names[i % 6]);
         parts_close(&t);
     }
     return check_done();

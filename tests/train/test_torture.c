@@ -1,6 +1,6 @@
 /* torture.c: a tiny run in which one allocation fails, over and over: each time it ends with CO_E_NOMEM (or does without), says
  * so, gives back all it took, and leaves an output that the next run can use. A run from nothing, one that resumes, one with
- * LoRA; opening, planning, training, evaluating, writing checkpoints, results and report.
+ * LoRA, one whose strategy keeps weights and states in host memory; opening, planning, training, evaluating, writing checkpoints, results and report.
  *   COATI_TORTURE=1    every allocation of each; otherwise all of the first run (about 100 in a sanitized build), and about 100
  *                      of the others */
 #include "check.h"
@@ -108,7 +108,7 @@ static void same_file(const char *a, const char *b)
 
 int main(void)
 {
-    static const char *const all[] = {"out", NULL}, *const adapted[] = {"lora", NULL};
+    static const char *const all[] = {"out", NULL}, *const adapted[] = {"lora", NULL}, *const parted[] = {"gemini", NULL};
     static const char *const late[] = {"resumed/checkpoints/step-2", "resumed/model", "resumed/report.html", NULL};
     static const char data[] = "{\"instruction\":\"1 + 1 =\",\"output\":\"2\"}\n{\"instruction\":\"1 + 2 =\",\"output\":\"3\"}\n"
                                "{\"instruction\":\"2 + 2 =\",\"output\":\"4\"}\n{\"instruction\":\"2 + 3 =\",\"output\":\"5\"}\n"
@@ -135,6 +135,7 @@ int main(void)
     put("resumed.ini", INI("resumed", ""), sizeof INI("resumed", "") - 1);
     put("lora.ini", INI("lora", "[lora]\nrank = 2\nmerge = 1\n"), sizeof INI("lora", "[lora]\nrank = 2\nmerge = 1\n") - 1);
 
+    put("gemini.ini", INI("gemini", "[strategy]\nname = gemini\nplacement = cpu\n"), sizeof INI("gemini", "[strategy]\nname = gemini\nplacement = cpu\n") - 1);
     (void)allocations("out.ini", NULL); /* what is made once, is made now */
     forget("out");
     fail_each("out.ini", all, allocations("out.ini", NULL), TORTURE_TRIES);
@@ -144,6 +145,7 @@ int main(void)
     same_file("resumed/model/model.safetensors", "out/model/model.safetensors");
 
     fail_each("lora.ini", adapted, allocations("lora.ini", NULL), 100);
+    fail_each("gemini.ini", parted, allocations("gemini.ini", NULL), 100);
     fs_remove_tree(root);
     return check_done();
 }
