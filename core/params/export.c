@@ -176,7 +176,7 @@ static int write_config(const exporting *x)
 {
     char *text = NULL;
     static const char *const names[] = {[CO_F32] = "float32", [CO_BF16] = "bfloat16", [CO_F16] = "float16"};
-    int rc = export_config_text(x->a->config, names[x->a->dtype], &text);
+    int rc = export_config_text(hf_config_text(x->a->config), names[x->a->dtype], &text);
     if (rc == CO_OK) rc = export_file(x->tmp, "config.json", text, strlen(text));
     mem_free(text);
     return rc;

@@ -86,9 +86,16 @@ static int find_value(const char *text, size_t len, const char *key, size_t *fro
     return found;
 }
 
-int export_config_text(const hf_config *config, const char *dtype, char **out)
+int export_config_number(const char *text, const char *key, int64_t value, char **out)
 {
-    const char *text = hf_config_text(config);
+    size_t from, to;
+    if (!find_value(text, strlen(text), key, &from, &to)) return FAIL(CO_E_FORMAT, "config.json: no \"%s\" in it", key);
+    *out = mem_printf("%.*s%lld%s", (int)from, text, (long long)value, text + to);
+    return *out ? CO_OK : CO_E_NOMEM;
+}
+
+int export_config_text(const char *text, const char *dtype, char **out)
+{
     size_t len = strlen(text), from, to;
     if (find_value(text, len, "torch_dtype", &from, &to) || find_value(text, len, "dtype", &from, &to)) {
         *out = mem_printf("%.*s\"%s\"%s", (int)from, text, dtype, text + to);

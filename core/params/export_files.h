@@ -8,8 +8,10 @@
  * dir_out: `dir` without trailing slashes. Both are the caller's, also after an error (then perhaps NULL). */
 int export_begin(const char *dir, char **dir_out, char **tmp_out);
 int export_file(const char *dir, const char *name, const char *text, size_t len); /* fsynced */
-/* config.json as read, with torch_dtype (or dtype, as newer versions call it) set. Free with mem_free. */
-int export_config_text(const hf_config *config, const char *dtype, char **out);
+/* The text of a config.json, with torch_dtype (or dtype, as newer versions call it) set. Free with mem_free. */
+int export_config_text(const char *config, const char *dtype, char **out);
+/* The same with another number at a key of the outermost object; CO_E_FORMAT if it is not there. */
+int export_config_number(const char *config, const char *key, int64_t value, char **out);
 /* Copies what tokenizers and generation need; absent files are passed over. */
 int export_tokenizer(const char *dir, const char *from);
 /* Puts tmp in the place of dir: at every moment dir is the old one, or the new one, whole (on file systems that

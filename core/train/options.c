@@ -38,7 +38,7 @@ static const co_opt model_rows[] = {
     ROW(model_opts, checkpointing, "checkpointing", CO_OPT_ENUM, "none", 0, 0, checkpointings, "block: keep block inputs only, run blocks again in the backward"),
     ROW(model_opts, dropout, "dropout", CO_OPT_ENUM, "off", 0, 0, dropouts, "what config.json declares: left out, or applied in training ([lora] dropout is apart)"),
     ROW(model_opts, offload_activations, "offload_activations", CO_OPT_BOOL, "0", 0, 0, NULL, "block inputs wait in host memory"),
-    ROW(model_opts, train, "train", CO_OPT_ENUM, "all", 0, 0, trains, "which parameters learn"), CO_OPT_END};
+    ROW(model_opts, train, "train", CO_OPT_ENUM, "all", 0, 0, trains, "which parameters learn; embeddings: those of the vocabulary alone, head included"), CO_OPT_END};
 static const co_opt tokenizer_rows[] = {
     ROW(tokenizer_opts, name, "name", CO_OPT_STR, "auto", 0, 0, NULL, "tokenizer plugin; auto: by the files that are there"),
     ROW(tokenizer_opts, path, "path", CO_OPT_PATH, "", 0, 0, NULL, "where its files are; default: the model's directory"), CO_OPT_END};

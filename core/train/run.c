@@ -127,11 +127,18 @@ static int choose_model(run *r, const co_feature **out)
     return host_model_for(r->host, hf_config_model_type(r->hf), hf_config_path(r->hf), on_bad_plugin, NULL, out);
 }
 
+/* What has a row for each token: the table of embeddings and the head. */
+static int is_of_vocabulary(const param_table *t, uint32_t i)
+{
+    const co_param_slot *s = &t->slots[i];
+    return s->shape.ndim == 2 && s->shape.ne[0] == t->info.n_vocab && param_unit_kind(t, s->unit) != CO_UNIT_BLOCK;
+}
+
 static int freeze_all_but_embeddings(param_table *t)
 {
     int s = CO_OK;
     for (uint32_t i = 0; i < t->n_params && s == CO_OK; i++)
-        if (t->slots[i].owner == i) s = param_table_freeze(t, i, param_unit_kind(t, t->slots[i].unit) != CO_UNIT_EMBED);
+        if (t->slots[i].owner == i) s = param_table_freeze(t, i, !is_of_vocabulary(t, i));
     return s;
 }
 

@@ -39,6 +39,27 @@ check "its settings too" diff adapter/adapter_config.json tuned/adapter/adapter_
 check "frozen weights come from the base" sh -c "'$convert' emb/checkpoints/step-2 emb2 && cmp emb2/model.safetensors emb/model/model.safetensors"
 check "another base" exits 3 "missing or of another size" "$convert" --base "$golden/llama/gqa_tied" base/checkpoints/step-4 x
 
+# More tokens.
+mkdir more && cp base/model/tokenizer.model more/ && echo '{"<new>": 297, "number": 298, " and": 299}' > more/added_tokens.json
+check "more tokens" exits 0 "300 tokens, 3 of them new (rows of their pieces)" "$convert" --extend more --new-rows pieces base/model longer
+check "the old ones' logits are compared" grep -q "logits of the 297 old tokens before and after" out.log
+check "config.json says so" grep -q '"vocab_size": 300' longer/config.json
+check "the tokenizer comes along too" cmp more/added_tokens.json longer/added_tokens.json
+check "the same answer but for them" [ "$(text base/model)" = "$(text longer)" ]
+check "a new token is one" [ "$("$COATI_BIN/coati-tokenize" --model longer --no-bos <<<"number" | wc -w)" -le 2 ]
+check "they train alone" "$run" -q train.ini model.path=longer model.init=pretrained model.train=embeddings run.output=learnt run.max_steps=2
+check "nothing else does" sh -c "'$run' train.ini --plan model.path=longer model.init=pretrained model.train=embeddings > plan && grep -q ' 38400 of them trained' plan"
+check "a multiple" exits 0 "320 tokens, 23 of them new (the mean of the old rows)" "$convert" --extend more --pad-to 64 base/model padded
+check "rows that padded are new later" exits 0 "301 tokens" sh -c "cp -r more four && echo '{\"<new>\": 297, \"number\": 298, \" and\": 299, \"x y\": 300}' > four/added_tokens.json && '$convert' --extend four longer longest"
+check "in bf16" "$convert" --extend 400 --dtype bf16 base/model longer16
+check "nothing new" exits 2 "nothing is new" "$convert" --extend base/model base/model x
+check "fewer" exits 2 "has 297 tokens already" "$convert" --extend 200 base/model x
+check "another tokenizer" exits 3 "not the model's tokenizer with more tokens: id" sh -c "cp -r more strange && cp '$COATI_SRC/tests/tokenizers/unigram/tokenizer.model' strange/ && echo '{\"zz\": 5000}' > strange/added_tokens.json && '$convert' --extend strange base/model x"
+check "pieces of a number" exits 2 "says nothing of the tokens' texts" "$convert" --extend 400 --new-rows pieces base/model x
+check "neither folder nor number" exits 2 "neither a tokenizer's directory nor a number" "$convert" --extend nowhere base/model x
+check "--pad-to alone" exits 2 "go with --extend" "$convert" --pad-to 8 base/model x
+check "of a checkpoint" exits 2 "a model directory alone" "$convert" --extend 400 base/checkpoints/step-4 x
+
 mkdir bin && cp base/model/config.json base/model/tokenizer.model bin && cp "$golden/torch/pytorch_model.bin" bin
 check "coati-generate names the way out" exits 3 "coati-convert bin NEW" text bin
 check "pytorch_model.bin" exits 0 "12 tensors" "$convert" bin safe

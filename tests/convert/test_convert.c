@@ -113,6 +113,48 @@ static void test_dtype(const char *option, uint32_t dtype)
     mem_free(dir);
 }
 
+/* Tensors with a row a token get `n - vocab` more, each the mean of the old ones; every other bit stays. */
+static void test_extend(const char *name, const char *options, int64_t vocab, int64_t n, int longer)
+{
+    char *dir = mem_printf("%s/%s", root, name), *config, *path = mem_printf("%s/config.json", out), *entry = mem_printf("\"vocab_size\": %lld", (long long)n);
+    size_t len;
+    CHECK_MSG(convert(options, dir) == 0, "%s", name);
+    st_set *a = open_dir(dir), *b = open_dir(out);
+    int found = 0;
+    for (size_t i = 0; a && b && i < st_count(a); i++) {
+        const st_tensor *x = st_at(a, i), *y = st_find(b, x->name);
+        CHECK_MSG(y != NULL, "%s: %s", name, x->name);
+        if (!y || identical(x, y)) continue;
+        const int64_t w = x->ndim > 1 ? x->ne[1] : 1;
+        double off = 0;
+        found++;
+        CHECK_MSG(x->ne[0] == vocab && y->ne[0] == n && x->ndim == y->ndim && strcmp(x->dtype_name, y->dtype_name) == 0 && memcmp(x->data, y->data, x->bytes) == 0, "%s: %s", name, x->name);
+        for (int64_t c = 0; c < w; c++) {
+            double mean = 0;
+            float v;
+            for (int64_t r = 0; r < vocab; r++) {
+                CHECK(st_read_f32(x, r * w + c, 1, &v) == CO_OK);
+                mean += v;
+            }
+            mean /= (double)vocab;
+            for (int64_t r = vocab; r < n; r++) {
+                CHECK(st_read_f32(y, r * w + c, 1, &v) == CO_OK);
+                if (fabs(v - mean) > off) off = fabs(v - mean);
+            }
+        }
+        CHECK_MSG(off < (x->dtype == CO_F32 ? 1e-7 : 2e-3), "%s: %s: new rows are %g off the mean", name, x->name, off);
+    }
+    CHECK_MSG(found == longer, "%s: %d tensors are longer", name, found);
+    CHECK(fs_read_all(path, &config, &len, 1 << 20) == CO_OK);
+    CHECK_HAS(config, entry);
+    mem_free(config);
+    mem_free(entry);
+    mem_free(path);
+    st_close(b);
+    st_close(a);
+    mem_free(dir);
+}
+
 int main(void)
 {
     char *slash = strrchr(out, '/');
@@ -120,6 +162,12 @@ int main(void)
     CHECK(mkdtemp(out) != NULL);
     char *scratch = mem_strdup(out);
     *slash = '/';
+    test_extend("llama/gqa_tied", "--extend 50", 43, 50, 1);
+    test_extend("llama/mha_untied", "--extend 49 --pad-to 8", 48, 56, 2);
+    test_extend("gpt2/heads3_untied", "--extend 42", 41, 42, 2);
+    test_extend("bloom/heads4", "--extend 64", 48, 64, 1);
+    test_extend("opt/projections_bf16", "--extend 40", 38, 40, 1);
+    test_extend("opt/heads3_untied", "--extend 47 --max-shard-size 4KB", 41, 47, 2);
     test_merge("all_linear", "llama/gqa_tied");
     test_merge("two_names", "llama/heads3_kv1");
     test_merge("rslora", "llama/mha_untied");

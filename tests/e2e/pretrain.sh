@@ -24,6 +24,8 @@ check "one is one sequence" is "$(grep -c 'seq_start": \[0,32\]' dumped/train.js
 
 # Embeddings alone, as for a vocabulary that was made longer.
 check "embeddings alone" "$run" -q train.ini "${pre[@]}" model.train=embeddings run.output=emb
+mkdir untied && cp "$COATI_SRC"/tools/quickstart/model/* untied/ && sed -i 's/"tie_word_embeddings": *true/"tie_word_embeddings": false/' untied/config.json
+check "are the table and the head" sh -c "'$run' train.ini --plan model.path=untied model.train=embeddings > plan && grep -q ' 76032 of them trained' plan"
 check "LoRA" "$run" -q train.ini "${pre[@]}" model.train=lora lora.rank=2 run.output=lora
 
 check "columns" "$run" -q train.ini "${pre[@]}" dataset.path="$COATI_SRC/tools/quickstart/train.json" dataset.columns=text=output run.output=columns run.max_steps=2

@@ -39,10 +39,18 @@ static size_t size_of(uint32_t t) { return t == CO_F64 || t == CO_I64 ? 8 : t ==
 
 static uint32_t new_dtype(const writing *w, const st_tensor *t) { return w->a->dtype == DTYPE_KEEP || !is_float(t->dtype) ? t->dtype : (uint32_t)w->a->dtype; }
 
-static int64_t elements(const st_tensor *t)
+/* The shape it is written in. */
+static void shape_of(const writing *w, const st_tensor *t, int64_t ne[8])
 {
-    int64_t n = 1;
-    for (uint32_t i = 0; i < t->ndim; i++) n *= t->ne[i];
+    memcpy(ne, t->ne, sizeof t->ne);
+    if (w->with && w->with->rows && w->with->wanted(w->with->ctx, t)) ne[0] = w->with->rows(w->with->ctx, t);
+}
+
+static int64_t elements(const writing *w, const st_tensor *t)
+{
+    int64_t n = 1, ne[8];
+    shape_of(w, t, ne);
+    for (uint32_t i = 0; i < t->ndim; i++) n *= ne[i];
     return n;
 }
 
@@ -60,7 +68,7 @@ static void plan(writing *w, files_report *out)
             out->skipped++;
             continue;
         }
-        const int64_t bytes = elements(t) * (int64_t)size_of(new_dtype(w, t));
+        const int64_t bytes = elements(w, t) * (int64_t)size_of(new_dtype(w, t));
         if (filled && filled + bytes > limit) shard++, filled = 0;
         filled += bytes;
         out->bytes += bytes;
@@ -93,7 +101,7 @@ static int put(writing *w, st_writer *to, const st_tensor *t, int64_t first, int
 static int write_tensor(writing *w, st_writer *to, const st_tensor *t)
 {
     const int replaced = w->with && w->with->wanted(w->with->ctx, t);
-    const int64_t total = elements(t);
+    const int64_t total = elements(w, t);
     int r = CO_OK;
     if (!replaced && new_dtype(w, t) == t->dtype) return st_write_data(to, t->data, t->bytes);
     for (int64_t first = 0; first < total && r == CO_OK; first += PARAMS_PIECE) {
@@ -115,7 +123,10 @@ static int write_shard(writing *w, uint32_t shard)
     if (r == CO_OK) r = st_write_meta(to, "format", "pt");
     for (size_t i = 0; i < st_count(w->from) && r == CO_OK; i++) {
         const st_tensor *t = st_at(w->from, i);
-        if (w->shard[i] == shard) r = st_write_declare(to, t->name, (co_dtype)new_dtype(w, t), t->ndim, t->ne);
+        int64_t ne[8];
+        if (w->shard[i] != shard) continue;
+        shape_of(w, t, ne);
+        r = st_write_declare(to, t->name, (co_dtype)new_dtype(w, t), t->ndim, ne);
     }
     for (size_t i = 0; i < st_count(w->from) && r == CO_OK; i++)
         if (w->shard[i] == shard) r = write_tensor(w, to, st_at(w->from, i));
@@ -148,11 +159,11 @@ static int write_index(const writing *w, int64_t bytes)
 static int write_config(const writing *w, const hf_config *config)
 {
     static const char *const names[] = {[CO_F32] = "float32", [CO_BF16] = "bfloat16", [CO_F16] = "float16"};
-    const char *as_read = hf_config_text(config);
+    const char *now = w->with && w->with->config ? w->with->config : hf_config_text(config);
     char *text = NULL;
     int r = CO_OK;
-    if (w->a->dtype == DTYPE_KEEP) return export_file(w->tmp, "config.json", as_read, strlen(as_read));
-    r = export_config_text(config, names[w->a->dtype], &text);
+    if (w->a->dtype == DTYPE_KEEP) return export_file(w->tmp, "config.json", now, strlen(now));
+    r = export_config_text(now, names[w->a->dtype], &text);
     if (r == CO_OK) r = export_file(w->tmp, "config.json", text, strlen(text));
     mem_free(text);
     return r;

@@ -14,6 +14,10 @@ static const char help[] =
     "  --adapter DIR         merge this adapter (PEFT's layout) into the weights. Logits of base + adapter and of the merged\n"
     "                        files are printed and compared; above the bound nothing is written, and the exit code is 1\n"
     "  --bound X             largest difference, as a share of the largest logit (fp32 1e-4, fp16 1e-2, bf16 5e-2)\n"
+    "  --extend DIR|N        more tokens: those of the tokenizer in DIR, or N in all. config.json and the tokenizer's files follow; the old\n"
+    "                        tokens' logits are compared before anything is written, as with --adapter\n"
+    "  --new-rows HOW        mean: of all old rows; pieces: of those a token was written with before, needs DIR (mean)\n"
+    "  --pad-to N            the vocabulary becomes a multiple of N\n"
     "  --dtype NAME          fp32, bf16, fp16, or keep: as stored (keep; a checkpoint: fp32)\n"
     "  --max-shard-size N    largest file: 5GB, 200MB, 1024 (5GB)\n"
     "  --base DIR            checkpoint: where config.json and the tokenizer are (the run's [model] path)\n"
@@ -50,10 +54,23 @@ static int parse_bound(const char *text, double *out)
     return end != text && !*end && *out >= 0 ? CO_OK : FAIL(CO_E_CONFIG, "--bound %s: expected a number, 0 or above", text);
 }
 
+static int parse_rows(const char *text, int *pieces)
+{
+    *pieces = strcmp(text, "pieces") == 0;
+    return *pieces || strcmp(text, "mean") == 0 ? CO_OK : FAIL(CO_E_CONFIG, "--new-rows %s: expected mean or pieces", text);
+}
+
+int parse_count(const char *option, const char *text, int64_t *out)
+{
+    char *end;
+    *out = strtoll(text, &end, 10);
+    return end != text && !*end && *out > 0 && *out < INT32_MAX ? CO_OK : FAIL(CO_E_CONFIG, "%s %s: expected a number of tokens", option, text);
+}
+
 static int parse(int argc, char **argv, convert_args *a)
 {
-    enum { ADAPTER = 256, BOUND, DTYPE, SHARD, BASE, BACKEND, THREADS, PLUGINS, VERSION };
-    static const struct option longs[] = {{"adapter", 1, 0, ADAPTER}, {"bound", 1, 0, BOUND}, {"dtype", 1, 0, DTYPE}, {"max-shard-size", 1, 0, SHARD},
+    enum { ADAPTER = 256, EXTEND, NEW_ROWS, PAD_TO, BOUND, DTYPE, SHARD, BASE, BACKEND, THREADS, PLUGINS, VERSION };
+    static const struct option longs[] = {{"adapter", 1, 0, ADAPTER}, {"extend", 1, 0, EXTEND}, {"new-rows", 1, 0, NEW_ROWS}, {"pad-to", 1, 0, PAD_TO}, {"bound", 1, 0, BOUND}, {"dtype", 1, 0, DTYPE}, {"max-shard-size", 1, 0, SHARD},
                                           {"base", 1, 0, BASE}, {"backend", 1, 0, BACKEND}, {"threads", 1, 0, THREADS}, {"plugins", 1, 0, PLUGINS},
                                           {"help", 0, 0, 'h'}, {"version", 0, 0, VERSION}, {0, 0, 0, 0}};
     int opt, r = CO_OK;
@@ -64,6 +81,9 @@ static int parse(int argc, char **argv, convert_args *a)
             if (a->adapter) return FAIL(CO_E_CONFIG, "--adapter: one at a time; merge the second into the result of the first");
             a->adapter = optarg;
             break;
+        case EXTEND: a->extend = optarg; break;
+        case NEW_ROWS: r = parse_rows(optarg, &a->pieces); break;
+        case PAD_TO: r = parse_count("--pad-to", optarg, &a->pad_to); break;
         case BOUND: r = parse_bound(optarg, &a->bound); break;
         case DTYPE: r = parse_dtype(optarg, &a->dtype); break;
         case SHARD: r = parse_bytes(optarg, &a->shard_bytes); break;
@@ -92,7 +112,9 @@ int main(int argc, char **argv)
     const int checkpoint = r == CO_OK && is_checkpoint(a.input);
     if (r == CO_OK && checkpoint && a.adapter) r = FAIL(CO_E_CONFIG, "--adapter goes with a model directory; %s is a checkpoint", a.input);
     if (r == CO_OK && !checkpoint && a.base) r = FAIL(CO_E_CONFIG, "--base goes with a checkpoint; %s is none", a.input);
-    if (r == CO_OK) r = checkpoint ? convert_checkpoint(&a) : a.adapter ? convert_merge(&a) : convert_plain(&a);
+    if (r == CO_OK && a.extend && (checkpoint || a.adapter)) r = FAIL(CO_E_CONFIG, "--extend goes with a model directory alone: convert first, then extend the result");
+    if (r == CO_OK && !a.extend && (a.pieces || a.pad_to)) r = FAIL(CO_E_CONFIG, "--new-rows and --pad-to go with --extend");
+    if (r == CO_OK) r = a.extend ? convert_extend(&a) : checkpoint ? convert_checkpoint(&a) : a.adapter ? convert_merge(&a) : convert_plain(&a);
     if (r) fprintf(stderr, "coati-convert: %s\n", error_message());
     return error_exit_code(r);
 }

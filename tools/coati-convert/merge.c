@@ -83,7 +83,7 @@ static int read_merged(void *ctx, const st_tensor *t, int64_t first, int64_t n, 
     return r;
 }
 
-static double default_bound(const convert_args *a, const st_set *base)
+double default_bound(const convert_args *a, const st_set *base)
 {
     uint32_t coarsest = a->dtype == DTYPE_KEEP ? CO_F32 : (uint32_t)a->dtype;
     for (size_t i = 0; a->dtype == DTYPE_KEEP && i < st_count(base); i++) {
@@ -163,7 +163,7 @@ int convert_merge(const convert_args *a)
         r = lora_merge_begin(&m.merge);
     }
     if (r == CO_OK) r = export_begin(a->output, &dir, &tmp);
-    const replacement with = {wanted, read_merged, &m};
+    const replacement with = {.wanted = wanted, .read = read_merged, .ctx = &m};
     if (r == CO_OK) r = files_write(a, tmp, n.weights, n.hf, a->input, &with, &report);
     lora_merge_end(&m.merge);
     if (r == CO_OK) r = prove(a, tmp, &n);

@@ -124,7 +124,7 @@ int net_logits(net *n, float **out, int32_t **ids)
     int r = rows && *ids && *out ? CO_OK : CO_E_NOMEM;
     for (int32_t i = 0; i < tokens && r == CO_OK; i++) {
         rows[i] = i;
-        (*ids)[i] = (int32_t)rng_below(1, 4711, (uint64_t)i, (uint64_t)vocab);
+        (*ids)[i] = (int32_t)rng_below(1, 4711, (uint64_t)i, (uint64_t)(n->probe_vocab ? n->probe_vocab : vocab));
     }
     for (int32_t s = 0; s <= PROBES; s++) start[s] = s * (int32_t)n->length;
     for (int32_t s = 0; s < PROBES; s++) slot[s] = s;

@@ -24,6 +24,7 @@ typedef struct net {
     param_table *base, *table; /* of the model itself; of what the engine runs: the same without an adapter */
     engine *engine;
     int64_t length;            /* tokens of a probe */
+    int64_t probe_vocab;       /* ids of probes are below; 0: the model's own vocabulary */
 } net;
 
 /* Host, plugin and parameter table only: no weights, no engine. c: options, taken over also after an error; NULL for none. */
