@@ -1,7 +1,7 @@
 /* naive.c: one rank holds everything, in flat buffers laid out by group, then unit, then declaration (the layout rule of
  * strategy.h holds: a unit's part of a group is contiguous). A group is one segment: one norm and one update for the
  * whole model. Trainable parameters of 16 bits have an fp32 master; those in fp32 are their own. */
-#include <coati/coati.h>
+#include "ddp.h"
 #include <string.h>
 
 #define MAX_STATE 4
@@ -393,14 +393,14 @@ static int naive_bytes(void *self, co_strategy_bytes *out)
     return CO_OK;
 }
 
-static const co_strategy_vt naive_vt = {
+const co_strategy_vt naive_vt = {
     .struct_size = sizeof naive_vt, .flags = CO_STRATEGY_STILL, .open = naive_open, .close = naive_close, .begin = naive_begin, .end = naive_end,
     .acquire = naive_acquire, .release = naive_release, .grads_ready = naive_grads_ready, .step = naive_step,
     .stats = naive_stats, .owned = naive_owned, .read = naive_read, .write = naive_write, .gather = naive_gather,
     .bytes = naive_bytes};
 static const co_feature feature = {.struct_size = sizeof feature, .kind = CO_KIND_STRATEGY, .name = "naive",
                                    .summary = "one rank holds everything", .vt = &naive_vt};
-static const co_feature *const features[] = {&feature, NULL};
+static const co_feature *const features[] = {&feature, &ddp_feature, NULL};
 static const co_plugin plugin = {.magic = CO_MAGIC_INIT(0), .struct_size = sizeof plugin, .name = "coati-strategy-naive",
                                  .vendor = "coati", .version = "0.1.0", .license = "Apache-2.0", .url = "", .features = features};
 CO_PLUGIN(plugin);

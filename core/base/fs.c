@@ -185,6 +185,20 @@ int fs_write_all(int fd, const char *path, const void *data, size_t len)
     return CO_OK;
 }
 
+int fs_write_at(int fd, const char *path, const void *data, size_t len, uint64_t at)
+{
+    const char *p = data;
+    while (len) {
+        const ssize_t k = pwrite(fd, p, len, (off_t)at);
+        if (k < 0 && errno == EINTR) continue;
+        if (k < 0) return fail("cannot write", path);
+        p += k;
+        at += (uint64_t)k;
+        len -= (size_t)k;
+    }
+    return CO_OK;
+}
+
 int fs_sync_dir(const char *dir)
 {
     int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);

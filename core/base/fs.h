@@ -20,6 +20,7 @@ int fs_read_all(const char *path, char **data, size_t *len, size_t max_bytes); /
 /* Writes path.tmp, fsyncs, renames over path, fsyncs the folder: complete or absent. */
 int fs_write_atomic(const char *path, const void *data, size_t len);
 int fs_write_all(int fd, const char *path, const void *data, size_t len); /* whole, or an error */
+int fs_write_at(int fd, const char *path, const void *data, size_t len, uint64_t at); /* likewise, from byte `at` on */
 int fs_sync_dir(const char *dir);
 int fs_rename_durable(const char *from, const char *to); /* rename, then fsync of the folder */
 int fs_free_bytes(const char *path, uint64_t *out);

@@ -133,6 +133,8 @@ int engine_sample(engine *e, const engine_pass *p, const engine_draw *d, const i
 int engine_read(engine *e, uint32_t param, uint32_t what, int64_t first, int64_t n, float *out);
 int engine_write(engine *e, uint32_t param, uint32_t what, int64_t first, int64_t n, const float *in);
 int engine_gather(engine *e, uint32_t param, int64_t first, int64_t n, float *out);
+/* Calls range for every range this rank answers for; what: as in engine_read. */
+int engine_owned(engine *e, uint32_t what, void *sink, int (*range)(void *sink, uint32_t param, int64_t first, int64_t n));
 /* The strategy's instance, for what belongs to it alone (co_strategy_vt.owned). */
 void *engine_strategy(const engine *e);
 /* Tests: gradient of a parameter after micro-steps and before engine_step. */

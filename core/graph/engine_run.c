@@ -272,6 +272,11 @@ int engine_gather(engine *e, uint32_t param, int64_t first, int64_t n, float *ou
     return PLUGIN("the strategy's gather()", e->a.strategy->gather(e->strategy, param, first, n, out));
 }
 
+int engine_owned(engine *e, uint32_t what, void *sink, int (*range)(void *sink, uint32_t param, int64_t first, int64_t n))
+{
+    return PLUGIN("the strategy's owned()", e->a.strategy->owned(e->strategy, what, sink, range));
+}
+
 void *engine_strategy(const engine *e) { return e->strategy; }
 
 int engine_read_grad(engine *e, uint32_t param, int64_t first, int64_t n, float *out)

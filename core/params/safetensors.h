@@ -36,6 +36,11 @@ int st_write_begin(const char *path, st_writer **out);
 int st_write_meta(st_writer *w, const char *key, const char *value);
 int st_write_declare(st_writer *w, const char *name, co_dtype t, uint32_t ndim, const int64_t *ne);
 int st_write_data(st_writer *w, const void *data, size_t bytes); /* next bytes, in declaration order */
-int st_write_finish(st_writer *w); /* frees w in every case; short data is CO_E_STATE */
+/* Or in any order, by several processes at once, each with a writer of its own and the same declarations: one begins the file and
+ * places it (header written, full length), then the others join it and place theirs (the header is compared), and all write. */
+int st_write_join(const char *path, st_writer **out);
+int st_write_place(st_writer *w);
+int st_write_at(st_writer *w, size_t tensor, uint64_t byte, const void *data, size_t bytes); /* tensor: in declaration order */
+int st_write_finish(st_writer *w); /* frees w in every case; short data is CO_E_STATE (not of a placed file) */
 void st_write_abort(st_writer *w); /* removes the file */
 #endif

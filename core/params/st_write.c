@@ -14,7 +14,7 @@ typedef struct declared {
     const char *dtype;
     uint32_t ndim;
     int64_t ne[8];
-    uint64_t bytes;
+    uint64_t bytes, at; /* at: from the start of the data */
 } declared;
 
 struct st_writer {
@@ -22,6 +22,9 @@ struct st_writer {
     int fd;
     int failed; /* first error of a write: later calls repeat it */
     int header_done;
+    int joined;      /* the file is another's: it is neither emptied nor removed */
+    int placed;
+    uint64_t data_at; /* placed: where the data begins */
     json_text meta;
     declared *d;
     size_t n, cap;
@@ -38,26 +41,30 @@ static void writer_free(st_writer *w)
     mem_free(w);
 }
 
-int st_write_begin(const char *path, st_writer **out)
+static int writer_open(const char *path, int joined, st_writer **out)
 {
     st_writer *w = mem_calloc(1, sizeof *w);
     if (!w) return CO_E_NOMEM;
     w->fd = -1;
+    w->joined = joined;
     w->path = mem_strdup(path);
     if (!w->path) {
         writer_free(w);
         return CO_E_NOMEM;
     }
-    w->fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    w->fd = open(path, joined ? O_RDWR | O_CLOEXEC : O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
     if (w->fd < 0) {
         int full = errno == ENOSPC || errno == EDQUOT;
-        int rc = FAIL(full ? CO_E_NOMEM : CO_E_IO, "%s: cannot be created: %s", path, strerror(errno));
+        int rc = FAIL(full ? CO_E_NOMEM : CO_E_IO, "%s: cannot be %s: %s", path, joined ? "opened" : "created", strerror(errno));
         writer_free(w);
         return rc;
     }
     *out = w;
     return CO_OK;
 }
+
+int st_write_begin(const char *path, st_writer **out) { return writer_open(path, 0, out); }
+int st_write_join(const char *path, st_writer **out) { return writer_open(path, 1, out); }
 
 int st_write_meta(st_writer *w, const char *key, const char *value)
 {
@@ -109,6 +116,7 @@ int st_write_declare(st_writer *w, const char *name, co_dtype t, uint32_t ndim, 
     }
     d.name = mem_strdup(name);
     if (!d.name) return CO_E_NOMEM;
+    d.at = w->total;
     w->d[w->n++] = d;
     w->total = total;
     return CO_OK;
@@ -134,7 +142,8 @@ static int check_names(const st_writer *w)
     return rc;
 }
 
-static int write_header(st_writer *w)
+/* 8 bytes of length and the JSON, as they stand in the file. */
+static int header_text(st_writer *w, json_text *out)
 {
     json_text t = {0};
     uint64_t at = 0;
@@ -164,13 +173,69 @@ static int write_header(st_writer *w)
     rc = t.failed ? CO_E_NOMEM : CO_OK;
     if (rc == CO_OK && t.len > ST_MAX_HEADER)
         rc = FAIL(CO_E_INVALID, "%s: a header of %zu bytes is beyond the format's limit", w->path, t.len);
+    if (rc) json_text_free(&t);
+    else *out = t;
+    return rc;
+}
+
+static void put_length(uint64_t n, unsigned char length[8])
+{
+    for (int i = 0; i < 8; i++) length[i] = (unsigned char)(n >> (8 * i));
+}
+
+static int write_header(st_writer *w)
+{
+    json_text t = {0};
     unsigned char length[8];
-    for (int i = 0; i < 8; i++) length[i] = (unsigned char)((uint64_t)t.len >> (8 * i));
-    if (rc == CO_OK) rc = fs_write_all(w->fd, w->path, length, 8);
+    int rc = header_text(w, &t);
+    if (rc) return rc;
+    put_length(t.len, length);
+    rc = fs_write_all(w->fd, w->path, length, 8);
     if (rc == CO_OK) rc = fs_write_all(w->fd, w->path, t.text, t.len);
+    w->data_at = 8 + t.len;
     json_text_free(&t);
     w->header_done = 1;
     return rc;
+}
+
+/* Is what stands there what this writer would have written? */
+static int compare_header(st_writer *w)
+{
+    json_text t = {0};
+    unsigned char length[8], there[8];
+    int rc = header_text(w, &t);
+    if (rc) return rc;
+    char *text = mem_alloc(t.len + 1, 0);
+    put_length(t.len, length);
+    if (!text) rc = CO_E_NOMEM;
+    else if (pread(w->fd, there, 8, 0) != 8 || memcmp(there, length, 8) != 0 || pread(w->fd, text, t.len, 8) != (ssize_t)t.len || memcmp(text, t.text, t.len) != 0)
+        rc = FAIL(CO_E_IO, "%s: begun by another process and not with the same header", w->path);
+    w->data_at = 8 + t.len;
+    mem_free(text);
+    json_text_free(&t);
+    w->header_done = 1;
+    return rc;
+}
+
+int st_write_place(st_writer *w)
+{
+    if (w->header_done) return FAIL(CO_E_STATE, "%s: placed after the first data", w->path);
+    w->failed = w->joined ? compare_header(w) : write_header(w);
+    w->placed = 1;
+    if (w->failed == CO_OK && !w->joined && ftruncate(w->fd, (off_t)(w->data_at + w->total)) != 0) {
+        int full = errno == ENOSPC || errno == EDQUOT || errno == EFBIG;
+        w->failed = FAIL(full ? CO_E_NOMEM : CO_E_IO, "%s: cannot be made %llu bytes long: %s", w->path, (unsigned long long)(w->data_at + w->total), strerror(errno));
+    }
+    return w->failed;
+}
+
+int st_write_at(st_writer *w, size_t tensor, uint64_t byte, const void *data, size_t bytes)
+{
+    uint64_t at = w->data_at + byte;
+    if (w->failed) return w->failed;
+    if (!w->placed || tensor >= w->n || byte > w->d[tensor].bytes || bytes > w->d[tensor].bytes - byte)
+        return w->failed = FAIL(CO_E_STATE, "%s: %zu bytes from byte %llu of tensor %zu: not a place in this file", w->path, bytes, (unsigned long long)byte, tensor);
+    return w->failed = fs_write_at(w->fd, w->path, data, bytes, at + w->d[tensor].at);
 }
 
 int st_write_data(st_writer *w, const void *data, size_t bytes)
@@ -190,14 +255,14 @@ int st_write_finish(st_writer *w)
 {
     int rc = w->failed;
     if (rc == CO_OK && !w->header_done) rc = write_header(w);
-    if (rc == CO_OK && w->written != w->total)
+    if (rc == CO_OK && !w->placed && w->written != w->total)
         rc = FAIL(CO_E_STATE, "%s: %llu bytes of data declared, %llu given", w->path, (unsigned long long)w->total,
                   (unsigned long long)w->written);
     if (rc == CO_OK && fsync(w->fd) != 0) {
         int full = errno == ENOSPC || errno == EDQUOT;
         rc = FAIL(full ? CO_E_NOMEM : CO_E_IO, "%s: cannot be written out: %s", w->path, strerror(errno));
     }
-    if (rc) unlink(w->path);
+    if (rc && !w->joined) unlink(w->path);
     writer_free(w);
     return rc;
 }
@@ -205,6 +270,6 @@ int st_write_finish(st_writer *w)
 void st_write_abort(st_writer *w)
 {
     if (!w) return;
-    unlink(w->path);
+    if (!w->joined) unlink(w->path);
     writer_free(w);
 }

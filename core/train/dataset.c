@@ -124,7 +124,7 @@ static int open_loader(run *r, const dataset_opts *o, int training, int held_out
         .dataset = &files_dataset, .dataset_self = d->self, .tokenizer = r->tokenizer.vt, .tokenizer_self = r->tokenizer.self,
         .name = name, .locate = files_locate, .templ = o->templ, .model_dir = all->tokenizer.path[0] ? all->tokenizer.path : all->model.path, .columns = o->columns, .bos = r->tokenizer.bos,
         .eos = r->tokenizer.eos, .before = r->tokenizer.before, .max_len = (int32_t)o->max_len, .texts = all->run.stage == STAGE_PRETRAIN, .size = (int32_t)all->batch.size,
-        .accumulation = (int32_t)all->batch.accumulation, .tokens = (int32_t)all->batch.tokens, .rank = 0, .world = 1,
+        .accumulation = (int32_t)all->batch.accumulation, .tokens = (int32_t)all->batch.tokens, .rank = r->rank, .world = r->world,
         .shuffle = training && o->shuffle, .seed = (uint64_t)all->run.seed, .epochs = training ? all->run.epochs : 1,
         .max_steps = training ? all->run.max_steps : 0, .n_threads = training ? 2 : 1, .skip_bad = o->on_bad_record == BAD_SKIP,
         .split = o->split_share, .held_out = held_out};
@@ -145,6 +145,14 @@ int run_open_held_out(run *r)
     const int rc = files_dataset.clone(r->train.self, &r->eval.self);
     r->eval.path = r->train.path;
     return rc ? rc : open_loader(r, &r->o.dataset, 0, 1, &r->eval);
+}
+
+int64_t run_data_bytes(const run_dataset *d)
+{
+    int64_t all = 0, n;
+    for (size_t i = 0; d->source && i < d->source->n_paths; i++)
+        if (fs_size(d->source->paths[i], &n) == CO_OK) all += n;
+    return all;
 }
 
 void run_close_data(run_dataset *d)

@@ -1,5 +1,6 @@
 #include "core/train/evaluate.h"
 #include "core/base/error.h"
+#include "core/train/ranks.h"
 #include <math.h>
 
 _Static_assert(METRICS_NAMED >= ENGINE_MAX_METRICS, "every metric has a column");
@@ -24,9 +25,8 @@ metrics_named run_metrics(const run *r)
 int run_evaluate(run *r, const run_dataset *d, int64_t batches, evaluation *out)
 {
     const step_batch *b;
-    double sum = 0;
+    double sums[2 + METRICS_NAMED] = {0}; /* of this rank: loss, labels, metrics */
     evaluation v = {.named = run_metrics(r)};
-    for (uint32_t i = 0; i < v.named.n; i++) v.named.value[i] = 0;
     int s = loader_seek(d->loader, 0);
     while (s == CO_OK && (batches == 0 || v.batches < batches)) {
         s = loader_next(d->loader, &b);
@@ -35,18 +35,22 @@ int run_evaluate(run *r, const run_dataset *d, int64_t batches, evaluation *out)
             const void *columns[2];
             const engine_batch view = run_view(&b->micro[i], columns);
             engine_result res;
-            if (b->micro[i].n_labels == 0) continue;
-            s = engine_evaluate(r->engine, &view, 1.0 / b->micro[i].n_labels, &res);
-            sum += res.loss * b->micro[i].n_labels;
-            for (uint32_t k = 0; k < v.named.n; k++) v.named.value[k] += res.metric[k] * b->micro[i].n_labels;
-            v.labels += b->micro[i].n_labels;
+            const int32_t n = b->micro[i].n_labels;
+            if (n == 0 && r->world == 1) continue; /* several ranks make the same passes, some with nothing to do */
+            s = engine_evaluate(r->engine, &view, 1.0 / (n ? n : 1), &res);
+            if (n == 0) continue;
+            sums[0] += res.loss * n;
+            sums[1] += n;
+            for (uint32_t k = 0; k < v.named.n; k++) sums[2 + k] += res.metric[k] * n;
         }
         if (s == CO_OK) v.tokens += b->n_tokens, v.samples += b->n_samples, v.batches++;
     }
+    if (s >= 0) s = ranks_sum(r, sums, 2 + (int64_t)v.named.n);
     if (s < 0) return s;
+    v.labels = (int64_t)sums[1];
     if (v.labels == 0) return FAIL(CO_E_FORMAT, "%s: no sample with a label within max_len", d->path);
-    v.loss = sum / (double)v.labels;
-    for (uint32_t i = 0; i < v.named.n; i++) v.named.value[i] /= (double)v.labels;
+    v.loss = sums[0] / sums[1];
+    for (uint32_t i = 0; i < v.named.n; i++) v.named.value[i] = sums[2 + i] / sums[1];
     *out = v;
     return CO_OK;
 }

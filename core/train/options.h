@@ -7,7 +7,7 @@
 typedef struct run_opts {
     int32_t stage, save_model, deterministic, save_dtype; /* save_dtype: SAVE_* */
     int64_t device; /* -1: the rank's own */
-    const char *output, *backend;
+    const char *output, *backend, *comm;
     int64_t seed, max_steps, epochs, stop_after;
 } run_opts;
 typedef struct model_opts { const char *path, *arch; int32_t init, checkpointing, offload_activations, train, dropout, pad; } model_opts;

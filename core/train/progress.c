@@ -4,6 +4,7 @@
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -22,7 +23,7 @@ static void around(void *ctx, int before)
 
 void progress_open(int mode)
 {
-    now.mode = mode == PROGRESS_AUTO ? (isatty(STDERR_FILENO) ? PROGRESS_BAR : PROGRESS_PLAIN) : mode;
+    now.mode = mode == PROGRESS_AUTO ? (isatty(STDERR_FILENO) || getenv("COATI_TERMINAL") ? PROGRESS_BAR : PROGRESS_PLAIN) : mode;
     if (log_level() < CO_LOG_INFO) now.mode = PROGRESS_OFF;
     if (now.mode == PROGRESS_BAR) log_hook(around, NULL);
 }

@@ -78,7 +78,7 @@ int run_write_report(run *r, int with_answers)
     size_t n_answers = 0;
     int rc = data && machine && ini && plan && texts ? CO_OK : CO_E_NOMEM;
     if (rc == CO_OK && with_answers) rc = run_answers(r, texts, &answers, &n_answers);
-    if (rc == CO_OK) {
+    if (rc == CO_OK && r->rank == 0) {
         add_data(data, &r->train);
         if (r->eval.loader) add(data, "held-out records", "%lld of %s", (long long)loader_n_records(r->eval.loader), r->eval.path);
         add_machine(machine, r);

@@ -14,10 +14,10 @@ static int write_model(run *r, const char *dir, const param_table *table, params
 {
     static const co_dtype types[] = {[SAVE_FP32] = CO_F32, [SAVE_BF16] = CO_BF16, [SAVE_FP16] = CO_F16};
     const int32_t as = r->o.run.save_dtype;
-    const params_export_args a = {.dir = dir, .table = table, .read = read, .ctx = ctx, .config = r->hf, .dtype = as == SAVE_AUTO ? r->stored : types[as],
+    const params_export_args a = {.dir = dir, .table = table, .read = read, .ctx = ctx, .config = r->hf, .reads_only = r->rank > 0, .dtype = as == SAVE_AUTO ? r->stored : types[as],
                                   .tokenizer_dir = r->o.tokenizer.path[0] ? r->o.tokenizer.path : r->o.model.path};
     const int s = params_export(&a);
-    if (s == CO_OK) progress_note("model written to %s", dir);
+    if (s == CO_OK && r->rank == 0) progress_note("model written to %s", dir);
     return s;
 }
 
@@ -36,9 +36,9 @@ static int write_merged(run *r, const char *dir)
 
 static int write_adapter(run *r, const char *dir)
 {
-    const adapter_write_args a = {.dir = dir, .lora = r->lora, .table = r->table, .read = gather, .ctx = r->engine, .base_path = r->o.model.path};
+    const adapter_write_args a = {.dir = dir, .lora = r->lora, .table = r->table, .read = gather, .ctx = r->engine, .base_path = r->o.model.path, .reads_only = r->rank > 0};
     const int s = adapter_write(&a);
-    if (s == CO_OK) progress_note("adapter written to %s", dir);
+    if (s == CO_OK && r->rank == 0) progress_note("adapter written to %s", dir);
     return s;
 }
 

@@ -5,6 +5,8 @@
 #include "core/base/log.h"
 #include "core/base/memory.h"
 #include "core/params/load.h"
+#include "core/train/planned.h"
+#include "core/train/ranks.h"
 #include <stdio.h>
 #include <string.h>
 
@@ -66,19 +68,28 @@ static int open_cpu(run *r)
     return s;
 }
 
-static int open_parallel(run *r)
+static int open_comm(run *r, const char *name)
 {
     const co_feature *f;
     void *opts = NULL;
-    int s = host_feature(r->host, CO_KIND_COMM, "self", &f);
+    int s = host_feature(r->host, CO_KIND_COMM, name, &f);
     if (s == CO_OK) s = run_bind_feature(r, "comm", f, &opts);
-    if (s == CO_OK) {
+    if (s == CO_OK && r->plan_world) {
+        r->comm = &planned_comm;
+        r->comm_self = r;
+    } else if (s == CO_OK) {
         r->comm = host_comm(r->host, f);
         s = PLUGIN("the comm's open()", r->comm->open(host_services(r->host), opts, r->backend, r->backend_self, &r->comm_self));
         if (s) r->comm_self = NULL; /* whatever it left there */
     }
     mem_free(opts);
-    if (s == CO_OK) s = host_feature(r->host, CO_KIND_STRATEGY, r->o.strategy.name, &f);
+    return s == CO_OK ? ranks_open(r) : s;
+}
+
+static int open_strategy(run *r)
+{
+    const co_feature *f;
+    int s = host_feature(r->host, CO_KIND_STRATEGY, r->o.strategy.name, &f);
     if (s == CO_OK) s = run_bind_feature(r, "strategy", f, &r->strategy_opts);
     if (s == CO_OK) r->strategy = host_strategy(r->host, f);
     return s;
@@ -270,33 +281,53 @@ static int open_cache(run *r, int may_write)
     return s;
 }
 
-static int open_all(config *c, run *r, int training, int may_write, const char *adapter_dir)
+/* What each rank opens by itself. */
+static int open_own(run *r, int training, const char *adapter_dir)
 {
-    memset(r, 0, sizeof *r);
-    r->config = c;
-    int s = options_bind(c, &r->o);
-    if (s) return s;
-    r->host = host_new(r->o.plugins.path[0] ? r->o.plugins.path : NULL);
-    if (!r->host) return CO_E_NOMEM;
-    host_seed(r->host, (uint64_t)r->o.run.seed);
-    s = training ? open_cache(r, may_write) : CO_OK;
-    if (s == CO_OK) s = open_backend(r);
-    if (s == CO_OK) s = open_cpu(r);
-    if (s == CO_OK) s = open_parallel(r);
+    int s = open_strategy(r);
     if (s == CO_OK && training) s = open_optimizer(r);
     if (s == CO_OK) s = open_loss(r);
     if (s == CO_OK) s = open_model(r, adapter_dir);
     if (s == CO_OK) s = open_tokenizer(r);
     if (s == CO_OK) s = open_data(r);
-    if (s == CO_OK) s = config_finish(c);
+    if (s == CO_OK) s = config_finish(r->config);
     if (s == CO_OK) s = open_engine(r);
     if (s == CO_OK && training) r->total_steps = loader_total_steps(r->train.loader);
     return s;
 }
 
-int run_open(config *c, run *r) { return open_all(c, r, 1, 1, NULL); }
-int run_open_look(config *c, run *r) { return open_all(c, r, 1, 0, NULL); }
-int run_open_eval(config *c, const char *adapter_dir, run *r) { return open_all(c, r, 0, 0, adapter_dir); }
+static int open_all(config *c, run *r, int training, int may_write, const char *adapter_dir, int32_t plan_world)
+{
+    memset(r, 0, sizeof *r);
+    r->config = c;
+    r->plan_world = plan_world;
+    int s = options_bind(c, &r->o);
+    if (s) return s;
+    r->host = host_new(r->o.plugins.path[0] ? r->o.plugins.path : NULL);
+    if (!r->host) return CO_E_NOMEM;
+    host_seed(r->host, (uint64_t)r->o.run.seed);
+    s = open_backend(r);
+    if (s == CO_OK) s = open_cpu(r);
+    if (s == CO_OK) s = open_comm(r, training && !plan_world ? ranks_comm(r->o.run.comm) : "self");
+    if (s) return s;
+    s = training ? open_cache(r, may_write && r->rank == 0) : CO_OK;
+    if (s == CO_OK) s = open_own(r, training, adapter_dir);
+    if (plan_world) return s;
+    s = ranks_agree(r, s);
+    return s == CO_OK ? ranks_same_run(r) : s;
+}
+
+int run_open(config *c, run *r) { return open_all(c, r, 1, 1, NULL, 0); }
+int run_open_look(config *c, int32_t world, run *r) { return open_all(c, r, 1, 0, NULL, world); }
+int run_open_eval(config *c, const char *adapter_dir, run *r) { return open_all(c, r, 0, 0, adapter_dir, 0); }
+
+int run_plan_rank(run *r, int32_t rank)
+{
+    engine_close(r->engine);
+    r->engine = NULL;
+    r->plan_rank = r->rank = rank;
+    return open_engine(r);
+}
 
 static int write_param(void *ctx, uint32_t param, int64_t first, int64_t n, const float *values)
 {

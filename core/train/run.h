@@ -44,14 +44,21 @@ typedef struct run {
     run_dataset train, eval;
     engine *engine;
     int64_t total_steps;
+    int32_t rank, world, local_rank, local_world; /* of the comm; world 0: not open yet */
+    int32_t plan_rank, plan_world; /* above 0: opened to plan for so many ranks */
+    char node[64];                 /* this machine's name */
+    int together;                  /* the error that is set is every rank's (ranks_agree) */
     int64_t answer_len; /* positions of the engine's one cache slot, for the report's answers; 0: none */
 } run;
 
 /* Opens and checks everything but takes no memory for the model. `c` must outlive it; its tables are bound and it is finished
  * here. run_close also after an error. Dataset plugins may write to the output's index/. */
 int run_open(config *c, run *out);
-int run_open_look(config *c, run *out); /* writes nothing: enough for --check and --plan */
-/* The same for evaluation alone: no optimizer, [dataset] is what is evaluated (with `split` the part held out), and an
+/* Writes nothing: enough for --check and --plan. world above 0: as rank 0 of so many that are not there. */
+int run_open_look(config *c, int32_t world, run *out);
+/* The plan of another of these ranks takes the place of the one before. */
+int run_plan_rank(run *r, int32_t rank);
+/* The same for evaluation alone, by one rank: no optimizer, [dataset] is what is evaluated (with `split` the part held out), and an
  * adapter directory may lie over the model; NULL: none. */
 int run_open_eval(config *c, const char *adapter_dir, run *out);
 /* Takes the memory and loads the weights (or draws them). */
@@ -62,6 +69,7 @@ int run_bind_feature(run *r, const char *section, const co_feature *f, void **op
 int run_open_data(run *r, const char *section, const dataset_opts *o, int training, run_dataset *d);
 int run_open_held_out(run *r); /* eval: what [dataset] split keeps from training; after the training data */
 void run_close_data(run_dataset *d);
+int64_t run_data_bytes(const run_dataset *d); /* of its files */
 /* Writes model/, or with LoRA adapter/ (and model/ merged if asked), under [run] output. */
 int run_write_result(run *r);
 /* The memory table of --plan. Free with mem_free. */

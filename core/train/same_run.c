@@ -3,6 +3,8 @@
 #include "core/base/fs.h"
 #include "core/base/memory.h"
 #include "core/train/checkpoint.h"
+#include "core/train/checkpoint_state.h"
+#include "core/train/same_run.h"
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -60,42 +62,84 @@ static int same(const setting *a, const setting *b)
     return !*x_end && !*y_end && v == w;
 }
 
-static int may_change(const setting *s)
+static int may_change(const setting *s, int cut_anew)
 {
     static const char *const sections[] = {"log", "checkpoint", "strategy", "backend"};
-    static const char *const run_keys[] = {"max_steps", "epochs", "stop_after", "backend", "output"};
+    static const char *const run_keys[] = {"max_steps", "epochs", "stop_after", "backend", "comm", "output"};
     for (size_t i = 0; i < sizeof sections / sizeof *sections; i++)
         if (strcmp(s->section, sections[i]) == 0) return 1;
     for (size_t i = 0; strcmp(s->section, "run") == 0 && i < sizeof run_keys / sizeof *run_keys; i++)
         if (strcmp(s->key, run_keys[i]) == 0) return 1;
+    if (cut_anew && strcmp(s->section, "batch") == 0 && (strcmp(s->key, "size") == 0 || strcmp(s->key, "accumulation") == 0)) return 1;
     return strncmp(s->section, "strategy.", 9) == 0;
 }
 
-static int compare(const char *was, const char *is, const config *c, const char *dir)
+/* Samples, or tokens, of a step: what its data depend on. */
+static int64_t global_batch(const char *text, int64_t ranks, const char **unit)
+{
+    int64_t v[3];
+    static const char *const keys[] = {"size", "accumulation", "tokens"};
+    for (int i = 0; i < 3; i++) {
+        setting wanted = {.section = "batch"}, s;
+        snprintf(wanted.key, sizeof wanted.key, "%s", keys[i]);
+        v[i] = find(text, &wanted, &s) ? strtoll(s.value, NULL, 10) : 0;
+    }
+    *unit = v[2] > 0 ? "tokens" : "samples";
+    return (v[2] > 0 ? v[2] : v[0]) * v[1] * ranks;
+}
+
+/* was_ranks 0: not known. */
+static int compare(const char *was, int64_t was_ranks, const char *is, int64_t ranks, const config *c, const char *dir)
 {
     static const char cure[] = "a resumed run must be the same run. Undo the change, or start anew with --overwrite or another [run] output";
     setting a = {.rest = was}, b = {.rest = is}, other;
+    const char *unit, *was_unit;
+    const int64_t n = global_batch(is, ranks, &unit), was_n = global_batch(was, was_ranks, &was_unit);
+    const int same_batch = n == was_n && strcmp(unit, was_unit) == 0;
+    const int cut_anew = same_batch && was_ranks && was_ranks != ranks; /* the same samples, by other ranks */
     while (next(&a)) {
-        if (may_change(&a)) continue;
+        if (may_change(&a, cut_anew)) continue;
         const int there = find(is, &a, &other);
         if (there && same(&a, &other)) continue;
         return FAIL(CO_E_CONFIG, "[%s] %s was \"%.*s\" when %s was written and is %s%.*s%s now: %s", a.section, a.key, (int)a.n, a.value, dir,
                     there ? "\"" : "", there ? (int)other.n : 4, there ? other.value : "gone", there ? "\"" : "", cure);
     }
     while (next(&b)) { /* a key of a newer version counts only where somebody set it */
-        if (may_change(&b) || find(was, &b, &other) || strcmp(config_where(c, b.section, b.key), "default") == 0) continue;
+        if (may_change(&b, cut_anew) || find(was, &b, &other) || strcmp(config_where(c, b.section, b.key), "default") == 0) continue;
         return FAIL(CO_E_CONFIG, "[%s] %s was not there when %s was written and is \"%.*s\" now: %s", b.section, b.key, dir, (int)b.n, b.value, cure);
     }
+    if (was_ranks && !same_batch) /* all keys are the same */
+        return FAIL(CO_E_CONFIG, "%lld ranks wrote %s, with %lld %s a step; %lld ranks make %lld: start as many, or change [batch] accumulation or size so that "
+                    "a step has as many %s", (long long)was_ranks, dir, (long long)was_n, was_unit, (long long)ranks, (long long)n, unit);
     return CO_OK;
 }
 
-int checkpoint_check_config(const char *output, int64_t step, const config *c)
+int same_run_difference(const char *there, const char *here, char *what, size_t cap)
+{
+    setting a = {.rest = there}, b = {.rest = here}, other;
+    while (next(&a)) {
+        const int is = find(here, &a, &other);
+        if (is && same(&a, &other)) continue;
+        snprintf(what, cap, "[%s] %s is %.*s here and %.*s there", a.section, a.key, is ? (int)other.n : 6, is ? other.value : "absent", (int)a.n, a.value);
+        return 1;
+    }
+    while (next(&b)) {
+        if (find(there, &b, &other)) continue;
+        snprintf(what, cap, "[%s] %s is %.*s here and absent there", b.section, b.key, (int)b.n, b.value);
+        return 1;
+    }
+    return 0;
+}
+
+int checkpoint_check_config(const char *output, int64_t step, const config *c, int32_t ranks)
 {
     char *dir = step ? mem_printf("%s/checkpoints/step-%" PRId64, output, step) : mem_strdup(output);
     char *path = dir ? fs_join(dir, "config.ini") : NULL, *was = NULL, *is = config_print(c);
+    int64_t was_ranks = 0;
     size_t n;
     int r = path && is ? fs_read_all(path, &was, &n, 1 << 20) : CO_E_NOMEM;
-    if (r == CO_OK) r = compare(was, is, c, dir);
+    if (r == CO_OK && step) r = checkpoint_read_ranks(dir, &was_ranks);
+    if (r == CO_OK) r = compare(was, was_ranks, is, ranks, c, dir);
     mem_free(was);
     mem_free(is);
     mem_free(path);

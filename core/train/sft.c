@@ -8,8 +8,10 @@
 #include "core/train/lr.h"
 #include "core/train/metrics.h"
 #include "core/train/progress.h"
+#include "core/train/ranks.h"
 #include <inttypes.h>
 #include <math.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -23,7 +25,7 @@ typedef struct queued_step { /* a step whose numbers are not there yet */
 
 typedef struct sft {
     run *r;
-    const sft_flags *flags;
+    sft_flags *flags;
     const char *output;
     metrics *log;
     const step_batch *first;         /* read ahead by read_first */
@@ -70,13 +72,13 @@ static int find_start(sft *s)
     const int must = s->flags->resume > 0 || (s->flags->resume == 0 && s->r->o.checkpoint.resume == 1);
     int64_t newest = 0;
     if (s->flags->overwrite) return CO_OK;
-    int r = checkpoint_newest(s->output, &newest);
+    int r = checkpoint_newest(s->output, s->r->rank == 0, &newest);
     if (r) return r;
     if (newest && never)
         return FAIL(CO_E_CONFIG, "'%s' holds a run with a checkpoint of step %" PRId64 ": --resume goes on with it, --overwrite removes it",
                     s->output, newest);
     if (newest) {
-        r = checkpoint_check_config(s->output, newest, s->r->config);
+        r = checkpoint_check_config(s->output, newest, s->r->config, s->r->world);
         s->done = s->last_saved = newest;
         return r;
     }
@@ -90,7 +92,17 @@ static int find_start(sft *s)
     if (result || (lines && !ini))
         return FAIL(CO_E_CONFIG, "'%s' holds an earlier run's files and no checkpoint: choose another [run] output, or --overwrite", s->output);
     /* A run that ended before its first checkpoint begins again, if it is the same run. */
-    return lines ? checkpoint_check_config(s->output, 0, s->r->config) : CO_OK;
+    return lines ? checkpoint_check_config(s->output, 0, s->r->config, s->r->world) : CO_OK;
+}
+
+/* Rank 0 looks first: it removes what an interrupted checkpoint left. */
+static int find_start_together(sft *s)
+{
+    int r = s->r->rank == 0 ? find_start(s) : CO_OK;
+    r = ranks_agree(s->r, r);
+    if (r == CO_OK && s->r->rank > 0) r = find_start(s);
+    if (s->r->world > 1) r = ranks_agree(s->r, r);
+    return r == CO_OK ? ranks_same_number(s->r, "the newest checkpoint's step", s->done, "is [run] output on a file system all ranks see?") : r;
 }
 
 /* The first step's data, before anything is written: a broken record must not leave a started run behind. */
@@ -107,6 +119,7 @@ static int evaluate(sft *s, double epoch)
     evaluation v;
     const int r = run_evaluate(s->r, &s->r->eval, s->r->o.eval.batches, &v);
     if (r) return r;
+    if (s->r->rank > 0) return CO_OK;
     progress_note("eval at step %" PRId64 ": loss %.4f, perplexity %.3f, %" PRId64 " samples", s->done, v.loss, exp(v.loss), v.samples);
     return metrics_eval(s->log, s->done, epoch, v.loss, &v.named, v.tokens, v.samples);
 }
@@ -147,6 +160,27 @@ static int note_overflow(sft *s, int64_t step, const co_step_stats *st)
                 "the last in '%s'. Use dtype = bf16, or a lower lr", step, OVERFLOWS_AT_THE_END, (double)st->loss_scale, st->overflowed ? st->overflowed : "?");
 }
 
+/* Loss and metrics are sums over ranks; with them goes who was told to stop, so that all stop at the same step. */
+#define NOTE_TERM 65536.0
+static double own_note(const sft *s) { return *s->flags->stop == 0 ? 0 : *s->flags->stop == SIGINT ? 1 : NOTE_TERM; }
+
+static int sum_results(sft *s, engine_result *res)
+{
+    double v[ENGINE_MAX_METRICS + 2] = {res->loss, own_note(s)};
+    for (uint32_t i = 0; i < res->n_metrics; i++) v[2 + i] = res->metric[i];
+    const int r = ranks_sum(s->r, v, 2 + (int64_t)res->n_metrics);
+    res->loss = v[0];
+    for (uint32_t i = 0; i < res->n_metrics; i++) res->metric[i] = v[2 + i];
+    if (s->r->world > 1 && v[1] > 0) s->flags->stopped = v[1] >= NOTE_TERM ? SIGTERM : SIGINT;
+    return r;
+}
+
+static int stopping(const sft *s)
+{
+    if (s->r->world == 1) s->flags->stopped = *s->flags->stop;
+    return s->flags->stopped;
+}
+
 /* Writes down what came of a step. */
 static int write_down(sft *s, queued_step *q)
 {
@@ -157,7 +191,8 @@ static int write_down(sft *s, queued_step *q)
     if (q->computed) {
         engine_result res;
         co_step_stats stats;
-        const int r = engine_collect(s->r->engine, m->step, &res, &stats);
+        int r = engine_collect(s->r->engine, m->step, &res, &stats);
+        if (r == CO_OK) r = sum_results(s, &res);
         if (r) return r;
         m->loss = res.loss;
         memcpy(m->named.value, res.metric, sizeof res.metric);
@@ -172,6 +207,10 @@ static int write_down(sft *s, queued_step *q)
     m->mem_device_bytes = engine_allocated(s->r->engine);
     m->mem_host_bytes = getrusage(RUSAGE_SELF, &usage) == 0 ? (uint64_t)usage.ru_maxrss * 1024 : 0;
     s->reported = t;
+    const int64_t step = m->step;
+    m->step = 0;
+    if (s->r->rank > 0) return CO_OK;
+    m->step = step;
     const int logged = m->step % o->log.every == 0 || m->step == s->total;
     const int r = logged ? metrics_train(s->log, m) : CO_OK;
     progress_step(m->step, s->total, m, (now() - s->began) / (double)(m->step - s->first_step), logged);
@@ -179,10 +218,14 @@ static int write_down(sft *s, queued_step *q)
     return r;
 }
 
+static int agree(void *ctx, int status) { return ranks_agree(ctx, status); }
+
 static int save(sft *s)
 {
+    const checkpoint_team team = {s->r->rank, s->r->world, s->r, agree};
     if (s->last_saved == s->done || s->r->o.checkpoint.every_steps < 0) return CO_OK;
-    int r = checkpoint_save(s->output, s->done, s->r->o.checkpoint.keep, s->r->engine, s->r->table, s->r->optim->n_state, s->r->config);
+    int r = checkpoint_save(s->output, s->done, s->r->o.checkpoint.keep, s->r->engine, s->r->table, s->r->optim->n_state, s->r->config,
+                            s->r->world > 1 ? &team : NULL);
     if (r == CO_OK) s->last_saved = s->done;
     return r;
 }
@@ -197,7 +240,8 @@ static int loop(sft *s)
     int r = CO_OK;
     s->first_step = s->done;
     s->began = now();
-    while (r == CO_OK && s->done < stop_at && !*s->flags->stop) {
+    while (r == CO_OK && s->done < stop_at && !stopping(s)) {
+        if (s->flags->step) *s->flags->step = s->done + 1;
         const step_batch *b = s->first;
         const double t = now();
         if (!b) r = loader_next(s->r->train.loader, &b);
@@ -253,33 +297,48 @@ static void describe(loader *l)
     mem_free(text);
 }
 
-int sft_run(run *r, const sft_flags *f)
+/* Everything that can go wrong on one rank alone, before the first collective of the steps. */
+static int prepare(sft *s)
 {
-    sft s = {.r = r, .flags = f, .output = r->o.run.output, .total = r->total_steps};
-    int e = find_start(&s);
-    if (e == CO_OK) e = run_check_memory(r);
+    run *const r = s->r;
     const metrics_named named = run_metrics(r);
+    int e = run_check_memory(r);
     if (e == CO_OK) e = metrics_check_names(&named);
     if (e == CO_OK) e = run_allocate(r);
-    if (e == CO_OK && s.done) {
-        e = checkpoint_load(s.output, s.done, r->engine, r->table, r->optim->n_state);
-        if (e == CO_OK) progress_note("resumed from step %" PRId64 " of %" PRId64, s.done, s.total);
-    }
-    if (e == CO_OK) e = read_first(&s);
-    if (e == CO_OK && f->overwrite) e = remove_earlier(s.output);
-    if (e == CO_OK) e = fs_mkdirs(s.output);
-    if (e == CO_OK) e = write_config(&s);
-    if (e == CO_OK) e = metrics_open(s.output, s.done, r->o.log.tensorboard, &s.log);
+    if (e == CO_OK && s->done) e = checkpoint_load(s->output, s->done, r->engine, r->table, r->optim->n_state);
+    if (e == CO_OK) e = read_first(s);
+    e = ranks_agree(r, e);
+    /* The same counts from files that differ? Then at least the first step's samples do. */
+    if (e == CO_OK && s->first) e = ranks_same_number(r, "the first step's count of label tokens", s->first->n_labels, "other data");
+    if (e == CO_OK && s->done && r->rank == 0) progress_note("resumed from step %" PRId64 " of %" PRId64, s->done, s->total);
+    return e;
+}
+
+static int begin_output(sft *s)
+{
+    int e = s->flags->overwrite ? remove_earlier(s->output) : CO_OK;
+    if (e == CO_OK) e = fs_mkdirs(s->output);
+    if (e == CO_OK) e = write_config(s);
+    return e == CO_OK ? metrics_open(s->output, s->done, s->r->o.log.tensorboard, &s->log) : e;
+}
+
+int sft_run(run *r, sft_flags *f)
+{
+    sft s = {.r = r, .flags = f, .output = r->o.run.output, .total = r->total_steps};
+    int e = find_start_together(&s);
+    if (e == CO_OK) e = prepare(&s);
+    if (e == CO_OK) e = ranks_agree(r, r->rank == 0 ? begin_output(&s) : CO_OK);
     if (e == CO_OK) {
-        progress_open(r->o.log.progress);
-        describe(r->train.loader);
+        progress_open(r->rank == 0 ? r->o.log.progress : PROGRESS_OFF);
+        if (r->rank == 0) describe(r->train.loader);
         e = loop(&s);
         if (e == CO_OK) e = save(&s);
         progress_close();
     }
-    if (e == CO_OK) sum_up(&s);
-    if (e == CO_OK && s.done == s.total && r->o.run.save_model) e = run_write_result(r);
-    if (e == CO_OK) e = run_write_report(r, !*f->stop); /* who interrupts a run does not wait for answers */
+    if (e == CO_OK && r->rank == 0) sum_up(&s);
+    if (e == CO_OK && s.done == s.total && r->o.run.save_model) e = ranks_agree(r, run_write_result(r));
+    if (r->world == 1) f->stopped = *f->stop;
+    if (e == CO_OK) e = ranks_agree(r, run_write_report(r, !f->stopped)); /* who interrupts a run does not wait for answers */
     metrics_close(s.log);
     return e;
 }

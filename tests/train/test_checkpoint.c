@@ -44,10 +44,10 @@ static const char *listing(void)
 static int64_t newest(void)
 {
     int64_t step = -1;
-    CHECK_MSG(checkpoint_newest(root, &step) == CO_OK, "%s", error_message());
+    CHECK_MSG(checkpoint_newest(root, 1, &step) == CO_OK, "%s", error_message());
     return step;
 }
-static int save(int64_t step, int64_t keep) { return checkpoint_save(root, step, keep, f.engine, f.table, 2, c); }
+static int save(int64_t step, int64_t keep) { return checkpoint_save(root, step, keep, f.engine, f.table, 2, c, NULL); }
 
 /* Weights and states that tell parameter, state, element and round apart. */
 static float mark(uint32_t p, uint32_t what, int64_t i, int round) { return (float)(round * 7 + (int)p * 3 + (int)what) + (float)i / 4096; }
@@ -220,19 +220,19 @@ static void test_what_may_change(void)
     CHECK(save(4, 1) == CO_OK);
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         config *k = config_of(cases[i].change);
-        const int r = checkpoint_check_config(root, 4, k);
+        const int r = checkpoint_check_config(root, 4, k, 1);
         CHECK_MSG(r == (cases[i].names ? CO_E_CONFIG : CO_OK), "%s: %d", cases[i].change ? cases[i].change : "no change", r);
         if (cases[i].names) CHECK_HAS(error_message(), cases[i].names);
         config_free(k);
     }
     config *held = config_of("dataset.eval.path=held.json"), *k = config_of(NULL);
-    CHECK(checkpoint_save(root, 6, 2, f.engine, f.table, 2, held) == CO_OK);
-    CHECK(checkpoint_check_config(root, 6, held) == CO_OK);
-    CHECK(checkpoint_check_config(root, 6, k) == CO_E_CONFIG);
+    CHECK(checkpoint_save(root, 6, 2, f.engine, f.table, 2, held, NULL) == CO_OK);
+    CHECK(checkpoint_check_config(root, 6, held, 1) == CO_OK);
+    CHECK(checkpoint_check_config(root, 6, k, 1) == CO_E_CONFIG);
     CHECK_HAS(error_message(), "[dataset.eval] path was \"");
     CHECK_HAS(error_message(), "and is gone now");
     config_free(held);
-    CHECK(checkpoint_check_config(root, 5, k) == CO_E_IO); /* no such checkpoint */
+    CHECK(checkpoint_check_config(root, 5, k, 1) == CO_E_IO); /* no such checkpoint */
     config_free(k);
 }
 

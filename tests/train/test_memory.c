@@ -149,7 +149,7 @@ static void test_run(const char *what, const char *const *pairs)
     config *c = configure(pairs);
     run r;
     const volatile int stop = 0;
-    const sft_flags flags = {.overwrite = 1, .stop = &stop};
+    sft_flags flags = {.overwrite = 1, .stop = &stop};
     memset(at_step, 0, sizeof at_step);
     CHECK_MSG(run_open(c, &r) == CO_OK, "%s: %s", what, error_message());
     char *plan = run_plan_text(&r);
@@ -184,7 +184,7 @@ static void test_adapter_over_stored(void)
     config *c = configure(save);
     run r;
     const volatile int stop = 0;
-    const sft_flags flags = {.overwrite = 1, .stop = &stop};
+    sft_flags flags = {.overwrite = 1, .stop = &stop};
     CHECK_MSG(run_open(c, &r) == CO_OK && sft_run(&r, &flags) == CO_OK, "%s", error_message());
     run_close(&r);
     config_free(c);

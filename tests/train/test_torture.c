@@ -40,7 +40,7 @@ static void forget(const char *name)
 static int whole_run(const char *ini, const char *stop_after)
 {
     static const volatile int stop;
-    const sft_flags flags = {.stop = &stop};
+    sft_flags flags = {.stop = &stop};
     char path[4200];
     run r = {0};
     snprintf(path, sizeof path, "%s/%s", root, ini);
