@@ -131,11 +131,41 @@ static void test_split_and_describe(void)
     loader_release(l);
 }
 
+/* Each allocation fails once: out of memory, and nothing kept. */
+static void test_out_of_memory(void)
+{
+    fake_data d = fake_records(12);
+    loader_config c = config_for(&d);
+    const step_batch *s;
+    int rc = CO_E_NOMEM;
+    c.n_threads = 0;
+    c.tokens = 64;
+    c.split = 0.5;
+    for (int64_t n = 1; rc == CO_E_NOMEM && n < 1000; n++) {
+        mem_counts before, after;
+        loader *l = NULL;
+        char *text = NULL;
+        mem_count(&before);
+        mem_fail_after(n);
+        rc = loader_open(&c, &l);
+        if (rc == CO_OK) rc = loader_next(l, &s);
+        if (rc == CO_OK) rc = loader_describe(l, &text);
+        mem_fail_after(0);
+        mem_free(text);
+        loader_release(l);
+        mem_count(&after);
+        CHECK_MSG((rc == CO_OK || rc == CO_E_NOMEM) && after.live_bytes == before.live_bytes, "allocation %d: %d, %zu bytes kept", (int)n, rc,
+                  after.live_bytes - before.live_bytes);
+    }
+    CHECK_MSG(rc == CO_OK, "%s", error_message());
+}
+
 int main(void)
 {
     for (int i = 0; i < LONG; i++) long_text[i] = i % 97 == 96 ? '\n' : i % 11 == 10 ? ' ' : (char)('a' + i % 26);
     test_run_of_ids();
     test_broken_and_wrong();
     test_split_and_describe();
+    test_out_of_memory();
     return check_done();
 }

@@ -107,12 +107,35 @@ static void test_dirs(void)
     CHECK_HAS(error_message(), "tokenizer_config.json:1:");
 }
 
+/* Each allocation fails once: out of memory, and nothing kept. */
+static void test_out_of_memory(void)
+{
+    static const char text[] = "{% set ns = namespace(n=0) %}{% for m in messages %}{% if m.role == 'system' %}{% set ns.n = 1 %}{% endif %}{{ '<|im_start|>' + m.role + '\n' + m.content }}<|im_end|>\n"
+                               "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}";
+    int rc = CO_E_NOMEM;
+    for (int64_t n = 1; rc == CO_E_NOMEM && n < 100000; n += n < 200 ? 1 : 17) {
+        mem_counts before, after;
+        chat_format f;
+        char *what = NULL;
+        mem_count(&before);
+        mem_fail_after(n);
+        rc = chat_match(text, sizeof text - 1, "<s>", "</s>", &f, &what);
+        mem_fail_after(0);
+        if (rc == CO_OK) format_free(&f), mem_free(what);
+        mem_count(&after);
+        CHECK_MSG((rc == CO_OK || rc == CO_E_NOMEM) && after.live_bytes == before.live_bytes, "allocation %d: %d, %zu bytes kept", (int)n, rc,
+                  after.live_bytes - before.live_bytes);
+    }
+    CHECK_MSG(rc == CO_OK, "%s", error_message());
+}
+
 int main(void)
 {
     CHECK(golden_chats("jinja.jsonl", piece) > 80);
     CHECK(golden_chats("known.jsonl", known) > 10);
     test_refusals();
     test_dirs();
+    test_out_of_memory();
     /* The real LLaMA 3 of the shared data. */
     const char *shared = shared_dir();
     char path[4096];

@@ -173,6 +173,43 @@ static void test_show(void)
     template_close(t);
 }
 
+/* Each allocation fails once: out of memory, and nothing kept. */
+static void test_out_of_memory(void)
+{
+    const co_field chat[] = { str("system", "s"), json("messages", "[{\"role\":\"user\",\"content\":\"a\"},{\"role\":\"assistant\",\"content\":\"b\"}]") };
+    const co_field pair[] = { str("chosen", "\n\nHuman: a\n\nAssistant: good"), str("rejected", "\n\nHuman: a\n\nAssistant: bad") };
+    int rc = CO_E_NOMEM;
+    for (int64_t n = 1; rc == CO_E_NOMEM && n < 1000; n++) {
+        mem_counts before, after;
+        record_columns c;
+        record r;
+        record_kind kind;
+        pair_ids p;
+        chat_ids ids;
+        data_template *t = NULL;
+        mem_count(&before);
+        mem_fail_after(n);
+        co_arena *a = arena_new(64);
+        rc = a ? columns_parse("", &c) : CO_E_NOMEM;
+        const int have = rc == CO_OK;
+        if (rc == CO_OK) rc = template_open(&(template_args){ .name = "vicuna", .tokenizer = &fake_tokenizer, .bos = FAKE_BOS, .eos = FAKE_EOS, .before = FAKE_BOS }, &t);
+        if (rc == CO_OK) rc = record_recognise(&c, chat, 2, &kind);
+        if (rc == CO_OK) rc = record_read(&c, kind, chat, 2, a, &r);
+        if (rc == CO_OK) rc = template_encode(t, r.messages, r.n, 0, 1000, a, &ids);
+        if (rc == CO_OK) rc = record_recognise(&c, pair, 2, &kind);
+        if (rc == CO_OK) rc = record_read(&c, kind, pair, 2, a, &r);
+        if (rc == CO_OK) rc = pair_encode(t, &r, 1000, a, &p);
+        mem_fail_after(0);
+        template_close(t);
+        if (have) columns_free(&c);
+        if (a) arena_free(a);
+        mem_count(&after);
+        CHECK_MSG((rc == CO_OK || rc == CO_E_NOMEM) && after.live_bytes == before.live_bytes, "allocation %d: %d, %zu bytes kept", (int)n, rc,
+                  after.live_bytes - before.live_bytes);
+    }
+    CHECK_MSG(rc == CO_OK, "%s", error_message());
+}
+
 int main(void)
 {
     arena = arena_new(1 << 16);
@@ -182,6 +219,7 @@ int main(void)
     test_misfits();
     test_pair_ids();
     test_show();
+    test_out_of_memory();
     arena_free(arena);
     return check_done();
 }

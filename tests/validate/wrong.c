@@ -200,7 +200,23 @@ static int tok_decode(void *self, const int32_t *ids, size_t n, int continuation
 }
 static int32_t tok_special(void *self, const char *role) { return (void)self, wrong("special") && strcmp(role, "eos") == 0 ? 999 : -1; }
 static const char *const files[] = {"wrong.model", NULL};
-static const co_tokenizer_vt vt = {.struct_size = sizeof vt, .files = files, .open = tok_open, .close = thing_close, .n_vocab = tok_vocab, .encode = tok_encode,
+/* One mark after another; "marks": all at the front. */
+static int tok_marked(void *self, const char *s, size_t len, const co_text_mark *m, size_t n_marks, co_arena *a, int32_t **ids, size_t *n)
+{
+    int32_t *all;
+    size_t n_all, at = 0;
+    int r = tok_encode(self, s, len, a, &all, &n_all);
+    if (r) return r;
+    *ids = ((thing *)self)->host->arena_push(a, (n_all + n_marks + 1) * sizeof **ids, 4);
+    if (!*ids) return CO_E_NOMEM;
+    for (size_t i = 0, k = 0; i <= n_all; i++) {
+        for (; k < n_marks && (wrong("marks") || m[k].at == i); k++) (*ids)[at++] = m[k].id;
+        if (i < n_all) (*ids)[at++] = all[i];
+    }
+    *n = at;
+    return CO_OK;
+}
+static const co_tokenizer_vt vt = {.struct_size = sizeof vt, .encode_marked = tok_marked, .files = files, .open = tok_open, .close = thing_close, .n_vocab = tok_vocab, .encode = tok_encode,
                                    .decode = tok_decode, .special = tok_special};
 #define KIND CO_KIND_TOKENIZER
 #endif

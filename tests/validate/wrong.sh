@@ -67,6 +67,7 @@ check "depends on the order" says dataset order "records differ when read backwa
 check "no vocabulary" says tokenizer vocab "n_vocab() says 0"
 check "an id beyond the vocabulary" says tokenizer id "the vocabulary has 256"
 check "a special one beyond it" says tokenizer special 'special("eos") is 999'
+check "marks in the wrong place" says tokenizer marks "are not where they were put"
 check "no text back" says tokenizer back "no text"
 check "crashes on an unknown id" says tokenizer wild "decode() of ids that do not exist: the process"
 check "refuses silently" says tokenizer mute "and no message"

@@ -211,6 +211,22 @@ static void check_threads(const co_tokenizer_vt *vt, void *self)
     else report_ok("encode() from %d threads at once", started);
 }
 
+/* Marks become their ids, in their places, whatever text they cover. */
+static void check_marks(const co_tokenizer_vt *vt, void *self, co_arena *a)
+{
+    static const char text[] = "one MARK two";
+    const co_text_mark marks[] = {{.at = 0, .len = 0, .id = 0}, {.at = 4, .len = 4, .id = 0}, {.at = 12, .len = 0, .id = 0}};
+    int32_t *ids = NULL;
+    size_t n = 0, zeros = 0;
+    report_trying("encode_marked()");
+    const int r = vt->encode_marked(self, text, 12, marks, 3, a, &ids, &n);
+    for (size_t k = 0; r == CO_OK && k < n; k++) zeros += ids[k] == 0;
+    if (r) report_fail("encode_marked(): %s", error_message());
+    else if (n < 3 || ids[0] != 0 || ids[n - 1] != 0 || zeros < 3) report_fail("encode_marked(): three marks of id 0, at the start, inside and at the end, are not where they were put");
+    else if (CO_HAS(co_tokenizer_vt, vt, token) && vt->token(self, "no such token, surely", 21) >= 0) report_fail("token() finds a token that nobody has");
+    else report_ok("encode_marked: special tokens at their marks");
+}
+
 static void check_texts(const co_tokenizer_vt *vt, void *self, int64_t vocab)
 {
     co_arena *a = arena_new(1 << 16);
@@ -238,6 +254,7 @@ static void check_texts(const co_tokenizer_vt *vt, void *self, int64_t vocab)
         else exact += len == strlen(texts[i]) && memcmp(back, texts[i], len) == 0;
     }
     if (report_failures() == before) report_ok("encode and decode: %d of %d texts come back byte for byte", exact, N_TEXTS);
+    if (report_failures() == before && CO_HAS(co_tokenizer_vt, vt, encode_marked)) check_marks(vt, self, a);
     report_trying("decode() of ids that do not exist");
     const int32_t strange[] = {-1, INT32_MIN, INT32_MAX, (int32_t)vocab};
     for (size_t k = 0; k < 4 && report_failures() == before; k++) {
