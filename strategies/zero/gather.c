@@ -53,8 +53,7 @@ static void forget_all(zero *z)
 static int publish_all(zero *z)
 {
     const co_backend_vt *be = z->a.backend;
-    int r = be->event_record(z->a.backend_self, z->updated, z->a.compute);
-    if (r == CO_OK) r = be->event_wait(z->a.backend_self, z->updated, z->link);
+    int r = CO_OK;
     for (uint32_t k = 0; k < z->n_buckets && r == CO_OK; k++) {
         zero_bucket *b = &z->buckets[k];
         r = z->a.comm->all_gather(z->a.comm_self, zero_own(z, b, b->here, b->dtype), b->here, b->shard, (co_dtype)b->dtype, z->link);
@@ -85,15 +84,17 @@ int zero_begin(void *self, uint32_t schedule, int hold)
 {
     zero *z = self;
     zero_schedule *s = find(z, schedule);
-    int r = CO_OK;
     if (!s) return CO_FAIL(z->a.host, CO_E_INVALID, "strategy %s: schedule %u was not given at the start", z->policy->name, schedule);
     if (hold && !z->policy->whole_params && !s->permanent)
         return CO_FAIL(z->a.host, CO_E_NOMEM, "strategy %s cannot hold all units at once in %zu bytes", z->policy->name, z->bytes[ZERO_GATHERED]);
+    /* Writes went by the compute stream. */
+    int r = z->a.backend->event_record(z->a.backend_self, z->updated, z->a.compute);
+    if (r == CO_OK) r = z->a.backend->event_wait(z->a.backend_self, z->updated, z->link);
     if (s != z->now || !z->ended) forget_all(z);
     z->now = s;
     z->access = -1;
     z->ended = 0;
-    if (!z->begun && z->policy->whole_params && z->world > 1) r = publish_all(z);
+    if (r == CO_OK && !z->begun && z->policy->whole_params && z->world > 1) r = publish_all(z);
     if (r == CO_OK && !z->begun && z->policy->chunks && z->world > 1) r = agree(z);
     z->begun = 1;
     return r;
@@ -139,8 +140,11 @@ int zero_acquire(void *self, uint32_t unit, co_phase ph, const co_tensor **param
     const int skipped = advance(z, unit, ph), backward = ph == CO_PHASE_BACKWARD, whole = z->policy->whole_params;
     int r = skipped < 0 ? skipped : CO_OK;
     if (r == CO_OK && backward) r = zero_finish_before(z, z->access);
-    /* Places of gradients are reused two accesses later: the older of both marks. */
-    if (r == CO_OK && backward) r = be->event_wait(dev, z->taken[(skipped ? z->n_taken + 1 : z->n_taken) & 1], z->a.compute);
+    /* Places of gradients are reused two accesses later: the older of both marks. The first of a backward finds its place as the last one's
+     * reductions left it. */
+    if (r == CO_OK && backward) r = be->event_wait(dev, z->taken[z->n_taken & 1], z->a.compute);
+    if (r == CO_OK && backward && (skipped || z->access == 0 || z->now->a[z->access - 1].phase != CO_PHASE_BACKWARD))
+        r = be->event_wait(dev, z->taken[(z->n_taken + 1) & 1], z->a.compute);
     for (int i = 0; i < 2 && r == CO_OK && !whole; i++) r = be->event_wait(dev, z->passed[i], z->link);
     if (r == CO_OK && !whole) r = fetch_all(z, z->access);
     for (uint32_t j = z->unit_bucket_first[unit]; j < z->unit_bucket_first[unit + 1] && r == CO_OK; j++) {

@@ -87,8 +87,27 @@ static void test_sixteen_bits(void)
         }
 }
 
+/* The same micro-batches, on one rank one after the other or on four at once: the same bits, as sums go in their order. */
+static void test_bits(void)
+{
+    for (size_t k = 2; k < N; k++) {
+        rig_result one, four;
+        rig_case c = case_of(k, 1);
+        c.max_norm = 0; /* the norm is summed shard by shard */
+        CHECK(rig_run(&c, &one) == 0);
+        c.world = 4, c.accumulation = 1;
+        CHECK(rig_run(&c, &four) == 0);
+        for (uint32_t p = 0; p < one.n_params && !four.failed; p++)
+            for (uint32_t what = 0; what < one.n_what; what++)
+                CHECK_MSG(memcmp(one.state[what][p], four.state[what][p], (size_t)one.n[p] * sizeof(float)) == 0, "%s: '%s', %u", names[k], one.names[p], what);
+        rig_free(&one);
+        rig_free(&four);
+    }
+}
+
 int main(void)
 {
+    test_bits();
     test_resume();
     test_evaluation();
     test_sixteen_bits();
