@@ -24,7 +24,7 @@ static const co_opt run_rows[] = {
     {"output", CO_OPT_PATH, offsetof(run_opts, output), CO_OPT_REQUIRED, NULL, 0, 0, NULL, "folder for everything the run writes"},
     ROW(run_opts, seed, "seed", CO_OPT_INT, "42", 0, 0, NULL, "of every random choice"),
     ROW(run_opts, backend, "backend", CO_OPT_STR, "cpu", 0, 0, NULL, "plugin that computes"),
-    ROW(run_opts, comm, "comm", CO_OPT_STR, "auto", 0, 0, NULL, "plugin through which ranks talk; auto: mpi under mpirun or with --nproc, else self"),
+    ROW(run_opts, comm, "comm", CO_OPT_STR, "auto", 0, 0, NULL, "plugin through which ranks talk; auto: under mpirun or with --nproc nccl for cuda where it is installed, else mpi; otherwise self"),
     ROW(run_opts, max_steps, "max_steps", CO_OPT_INT, "0", 0, 1e15, NULL, "above 0 it overrides epochs, and data is cycled"),
     ROW(run_opts, epochs, "epochs", CO_OPT_INT, "1", 1, 1e9, NULL, "passes over the data"),
     ROW(run_opts, stop_after, "stop_after", CO_OPT_INT, "0", 0, 1e15, NULL, "end early after this many steps, resumable; 0: never"),

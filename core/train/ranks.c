@@ -9,12 +9,13 @@
 #include <string.h>
 #include <unistd.h>
 
-const char *ranks_comm(const char *option)
+const char *ranks_comm(run *r)
 {
     static const char *const launched[] = {"OMPI_COMM_WORLD_SIZE", "PMIX_RANK", "PMI_RANK"};
-    if (strcmp(option, "auto") != 0) return option;
+    const co_feature *f;
+    if (strcmp(r->o.run.comm, "auto") != 0) return r->o.run.comm;
     for (size_t i = 0; i < sizeof launched / sizeof *launched; i++)
-        if (getenv(launched[i])) return "mpi";
+        if (getenv(launched[i])) return r->backend->flags & CO_BACKEND_ASYNC && host_feature(r->host, CO_KIND_COMM, "nccl", &f) == CO_OK ? "nccl" : "mpi";
     return "self";
 }
 
@@ -37,7 +38,7 @@ int ranks_agree(run *r, int status)
     if (!all) return CO_E_NOMEM;
     snprintf(own.node, sizeof own.node, "%s", r->node);
     if (status) error_take(own.text, sizeof own.text);
-    int s = r->comm->all_gather(r->comm_self, &own, all, (int64_t)sizeof own, CO_U8, NULL);
+    int s = r->talk->all_gather(r->talk_self, &own, all, (int64_t)sizeof own, CO_U8, NULL);
     for (int32_t i = 0; i < r->world && s == CO_OK; i++) {
         if (all[i].code == CO_OK) continue;
         if (failed++ == 0) first = i;
@@ -108,7 +109,7 @@ static int compare_configs(run *r)
     char *mine = config_print(r->config), *theirs = NULL;
     int64_t n = mine ? (int64_t)strlen(mine) : -1;
     char what[512];
-    int s = r->comm->broadcast(r->comm_self, &n, 1, CO_I64, 0, NULL);
+    int s = r->talk->broadcast(r->talk_self, &n, 1, CO_I64, 0, NULL);
     if (s == CO_OK) s = n < 0 ? CO_E_NOMEM : CO_OK;
     if (s) goto done;
     theirs = mem_calloc((size_t)n + 1, 1);
@@ -117,7 +118,7 @@ static int compare_configs(run *r)
         goto done;
     }
     if (r->rank == 0) memcpy(theirs, mine, (size_t)n);
-    s = r->comm->broadcast(r->comm_self, theirs, n, CO_U8, 0, NULL);
+    s = r->talk->broadcast(r->talk_self, theirs, n, CO_U8, 0, NULL);
     if (s == CO_OK && !mine) s = CO_E_NOMEM;
     if (s == CO_OK && same_run_difference(theirs, mine, what, sizeof what)) s = FAIL(CO_E_CONFIG, "another train.ini than rank 0: %s", what);
 done:
@@ -132,7 +133,7 @@ int ranks_same_run(run *r)
     if (r->world <= 1) return CO_OK;
     fill(r, &mine);
     first = mine;
-    int s = r->comm->broadcast(r->comm_self, &first, (int64_t)sizeof first, CO_U8, 0, NULL);
+    int s = r->talk->broadcast(r->talk_self, &first, (int64_t)sizeof first, CO_U8, 0, NULL);
     const int configs = s ? s : compare_configs(r); /* its messages are everybody's: always */
     if (s == CO_OK) s = configs;
     if (s == CO_OK) s = compare(&mine, &first);
@@ -143,12 +144,12 @@ int ranks_same_number(run *r, const char *what, int64_t n, const char *advice)
 {
     int64_t first = n;
     if (r->world <= 1) return CO_OK;
-    int s = r->comm->broadcast(r->comm_self, &first, 1, CO_I64, 0, NULL);
+    int s = r->talk->broadcast(r->talk_self, &first, 1, CO_I64, 0, NULL);
     if (s == CO_OK && n != first) s = FAIL(CO_E_FORMAT, "%s is %lld here and %lld on rank 0: %s", what, (long long)n, (long long)first, advice);
     return ranks_agree(r, s);
 }
 
 int ranks_sum(run *r, double *v, int64_t n)
 {
-    return r->world > 1 ? r->comm->all_reduce(r->comm_self, v, n, CO_F64, NULL) : CO_OK;
+    return r->world > 1 ? r->talk->all_reduce(r->talk_self, v, n, CO_F64, NULL) : CO_OK;
 }

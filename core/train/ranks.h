@@ -4,8 +4,9 @@
 #define CORE_TRAIN_RANKS_H
 #include "core/train/run.h"
 
-/* The comm plugin [run] comm stands for: auto is mpi under a launcher that speaks PMIx or PMI (mpirun, srun --mpi=pmix), else self. */
-const char *ranks_comm(const char *option);
+/* The comm plugin [run] comm stands for. auto: under a launcher that speaks PMIx or PMI (mpirun, srun --mpi=pmix) nccl for an async
+ * backend where it is installed, else mpi; without one self. */
+const char *ranks_comm(run *r);
 /* Fills rank, world and node from the comm. */
 int ranks_open(run *r);
 /* status: how this rank fared. CO_OK if all fared well. Otherwise the same code and message on every rank, that of the lowest

@@ -68,6 +68,26 @@ static int open_cpu(run *r)
     return s;
 }
 
+/* What ranks say from host memory must not wait for an async backend's streams. */
+static int open_talk(run *r)
+{
+    const co_feature *f;
+    void *opts = NULL;
+    r->talk = r->comm;
+    r->talk_self = r->comm_self;
+    if (r->world == 1 || r->plan_world || !r->cpu) return CO_OK;
+    r->talk_self = NULL;
+    int s = host_feature(r->host, CO_KIND_COMM, "mpi", &f);
+    if (s == CO_OK) s = run_bind_feature(r, "comm", f, &opts);
+    if (s == CO_OK) {
+        r->talk = host_comm(r->host, f);
+        s = PLUGIN("the comm's open()", r->talk->open(host_services(r->host), opts, r->cpu, r->cpu_self, &r->talk_self));
+        if (s) r->talk_self = NULL;
+    }
+    mem_free(opts);
+    return s;
+}
+
 static int open_comm(run *r, const char *name)
 {
     const co_feature *f;
@@ -83,7 +103,8 @@ static int open_comm(run *r, const char *name)
         if (s) r->comm_self = NULL; /* whatever it left there */
     }
     mem_free(opts);
-    return s == CO_OK ? ranks_open(r) : s;
+    if (s == CO_OK) s = ranks_open(r);
+    return s == CO_OK ? open_talk(r) : s;
 }
 
 static int open_strategy(run *r)
@@ -308,7 +329,7 @@ static int open_all(config *c, run *r, int training, int may_write, const char *
     host_seed(r->host, (uint64_t)r->o.run.seed);
     s = open_backend(r);
     if (s == CO_OK) s = open_cpu(r);
-    if (s == CO_OK) s = open_comm(r, training && !plan_world ? ranks_comm(r->o.run.comm) : "self");
+    if (s == CO_OK) s = open_comm(r, training && !plan_world ? ranks_comm(r) : "self");
     if (s) return s;
     s = training ? open_cache(r, may_write && r->rank == 0) : CO_OK;
     if (s == CO_OK) s = open_own(r, training, adapter_dir);
@@ -362,6 +383,7 @@ void run_close(run *r)
     if (r->loss && r->loss_self) r->loss->close(r->loss_self);
     if (r->optim_self) r->optim->close(r->optim_self);
     mem_free(r->strategy_opts);
+    if (r->talk_self && r->talk_self != r->comm_self) r->talk->close(r->talk_self);
     if (r->comm_self) r->comm->close(r->comm_self);
     if (r->cpu_self) r->cpu->close(r->cpu_self);
     if (r->backend_self) r->backend->close(r->backend_self);

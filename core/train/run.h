@@ -30,13 +30,14 @@ typedef struct run {
     tokenizer tokenizer;
     const co_backend_vt *backend;
     const co_comm_vt *comm;
+    const co_comm_vt *talk; /* for host memory (ranks.h): comm itself, or mpi beside one for an async backend */
     const co_strategy_vt *strategy;
     const co_optimizer_vt *optim;
     const co_model_vt *model;
     const co_loss_vt *loss;
     const co_backend_vt *cpu; /* beside an async backend, for updates in host memory; else NULL */
     void *cpu_self;
-    void *backend_self, *comm_self, *optim_self, *model_self, *loss_self, *strategy_opts;
+    void *backend_self, *comm_self, *talk_self, *optim_self, *model_self, *loss_self, *strategy_opts;
     const char *model_name;
     lora *lora; /* [lora] rank above 0, or an adapter to evaluate: the model with its adapters */
     adapter *adapter;

@@ -39,6 +39,16 @@ for s in "INT 130" "TERM 143"; do
   check "SIG$1: a checkpoint of the last step" [ -e "sig$1/checkpoints/step-$last/state.json" ]
 done
 
+# A disk that is full for one rank: nobody has a checkpoint of that step, the earlier one stays, and the code says why.
+if [ -z "${SHORT:-}" ]; then # preloading is not for sanitized programs
+  full=("$run" -q --nproc 2 train.ini run.output=full strategy.name=zero2 run.max_steps=6 checkpoint.every=3 checkpoint.keep=5 log.tensorboard=0 run.save_model=0 log.samples=0)
+  check "a full disk" exits 4 "checkpoint of step 6: cannot write" env FULL_DISK_UNDER=full/checkpoints/step-6 FULL_DISK_AFTER=300000 LD_PRELOAD="$FULL_DISK" "${full[@]}"
+  check "a full disk: the checkpoint before, and no half one" [ "$(ls full/checkpoints)" = step-3 ]
+  check "with room again it goes on" "${full[@]}"
+fi
+
+nobody() { ! pgrep -af "train.ini run.output=killed"; }
+
 # Killed: the others stop within 10 s, the message says who, where and when; then it goes on, on the same curve.
 check "the curve" ranks 2 ddp curve run.max_steps=60 log.tensorboard=0
 rm -rf killed
@@ -56,7 +66,7 @@ for k in $(seq "${KILLS:-4}"); do
     check "killed ($k): exit 1" [ $code = 1 ]
     check "killed ($k): within 10 s" [ $((SECONDS - from)) -le 10 ]
     check "killed ($k): who and where" grep -qE "coati-run: (rank [01] on $(hostname)(, step [0-9]+)?: killed by signal 9|mpirun ended)" killed.log
-    check "killed ($k): nobody is left" [ -z "$(pgrep -f "train.ini run.output=killed")" ]
+    check "killed ($k): nobody is left" nobody
   fi
 done
 check "it goes on" ranks 2 ddp killed run.max_steps=60 log.tensorboard=0 checkpoint.every=5

@@ -174,6 +174,22 @@ static void note_lost(launched *l)
     }
 }
 
+/* mpirun does not always wait for those it has told to go. */
+static void clear_away(launched *l)
+{
+    greet(l);
+    for (int i = 0; i < l->nproc; i++) {
+        struct pollfd p = {.fd = l->fds[1 + i].fd, .events = POLLIN};
+        if (p.fd < 0) continue;
+        if (poll(&p, 1, 500) == 0) { /* an ordinary end takes a moment */
+            kill(l->ranks->at[i].pid, SIGKILL);
+            (void)poll(&p, 1, 5000);
+        }
+        close(p.fd);
+        l->fds[1 + i].fd = -2;
+    }
+}
+
 static int watch(launched *l)
 {
     int status = 0, hurried = 0, open_pipe = 1;
@@ -191,6 +207,7 @@ static int watch(launched *l)
         }
         if (waitpid(l->mpirun, &status, WNOHANG) == l->mpirun) break;
     }
+    clear_away(l);
     struct pollfd rest = {.fd = l->out, .events = POLLIN};
     while (open_pipe && poll(&rest, 1, 200) > 0) open_pipe = read_some(l);
     return status;
