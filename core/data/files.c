@@ -2,6 +2,7 @@
 #include "core/base/error.h"
 #include "core/base/fs.h"
 #include "core/base/memory.h"
+#include "core/data/project.h"
 
 #include <glob.h>
 #include <stdlib.h>
@@ -207,8 +208,23 @@ void files_locate(void *self, int64_t index, const char **file, int64_t *row)
 {
     const files *f = self;
     const part *p = f->n ? part_of(f, index) : NULL;
+    if (p && p->vt == &files_dataset) {
+        files_locate(p->self, index - p->first, file, row);
+        return;
+    }
+    if (p && p->vt == &project_dataset) {
+        files_locate(project_files(p->self), index - p->first, file, row);
+        return;
+    }
     *file = p ? p->path : "dataset";
     *row = index - (p ? p->first : 0) + 1;
+}
+
+void files_part(void *self, size_t i, int64_t *first, int64_t *n)
+{
+    const files *f = self;
+    *first = i < f->n ? f->parts[i].first : 0;
+    *n = i < f->n ? f->parts[i].n : 0;
 }
 
 const co_dataset_vt files_dataset = {

@@ -27,6 +27,9 @@ struct loader {
     blocks blocks;          /* of texts */
     sample_length *lengths; /* by tokens */
     int64_t *subset;        /* of a split */
+    mix mix;                /* of weighted sources */
+    mix_source *parts;      /* [c.n_sources] places of each, and its share */
+    uint8_t *noted;         /* by count: a bit a place: already in totals as dropped, bad or cut */
     int64_t total;          /* steps of the run */
     reader *readers;
     int32_t n_readers, n_threads; /* threads running */
@@ -149,6 +152,11 @@ static int scan_lengths(loader *l)
         n_bad += l->lengths[i].state == SAMPLE_BAD;
     }
     if (n_bad) log_line(CO_LOG_WARN, "data", "%lld broken records are passed over, the first: %s", (long long)n_bad, bad);
+    for (int64_t i = 0; i < n; i++) {
+        l->totals.cut += l->lengths[i].cut;
+        l->totals.dropped += l->lengths[i].state == SAMPLE_DROPPED;
+    }
+    l->totals.bad = n_bad;
     if (!usable)
         return FAIL(CO_E_FORMAT, "%s: none of the %lld records can be used: %lld are broken, the others have no answer within "
                     "max_len = %d tokens", l->name, (long long)n, (long long)n_bad, l->c.max_len);
@@ -244,6 +252,7 @@ static int cut_blocks(loader *l, plan_rules *rules)
     char bad[1024];
     int rc = blocks_scan(l->readers, l->n_readers, l->subset, rules->n_records, l->c.max_len, &l->blocks, bad, sizeof bad);
     if (rc) return rc;
+    l->totals.bad = l->blocks.n_bad;
     if (l->blocks.n_bad) log_line(CO_LOG_WARN, "data", "%lld broken records are passed over, the first: %s", (long long)l->blocks.n_bad, bad);
     if (l->blocks.n_ids < 2) return FAIL(CO_E_FORMAT, "%s: no text to learn from in %lld records", l->name, (long long)rules->n_records);
     mem_free(l->subset);
@@ -282,6 +291,41 @@ static int open_template(loader *l)
     return rc;
 }
 
+/* The first place whose record is not before `index`; of texts the first block that begins with such a record's ids or behind them. */
+static int64_t place_of(const loader *l, int64_t n, int64_t index)
+{
+    int64_t lo = 0, hi = l->c.texts ? l->blocks.n_pieces : n;
+    if (!l->c.texts && !l->subset) return index;
+    while (lo < hi) {
+        const int64_t mid = lo + (hi - lo) / 2;
+        if ((l->c.texts ? l->blocks.pieces[mid].record : l->subset[mid]) < index) lo = mid + 1;
+        else hi = mid;
+    }
+    return l->c.texts ? (l->blocks.pieces[lo].first + l->blocks.len - 1) / l->blocks.len : lo;
+}
+
+static int open_mix(loader *l, plan_rules *rules)
+{
+    const loader_config *c = &l->c;
+    if (!c->n_sources || c->held_out) return CO_OK;
+    l->parts = mem_calloc((size_t)c->n_sources, sizeof *l->parts);
+    if (!l->parts) return CO_E_NOMEM;
+    for (int32_t i = 0; i < c->n_sources; i++) {
+        const loader_source *s = &c->sources[i];
+        mix_source *p = &l->parts[i];
+        p->first = place_of(l, rules->n_records, s->first);
+        p->n = p->share = place_of(l, rules->n_records, s->first + s->n) - p->first;
+        p->weight = s->weight;
+        if (!p->n)
+            return FAIL(CO_E_FORMAT, "source %s has no %s%s", s->name, c->texts ? "block of its own" : "record",
+                        l->subset ? " to train on: [dataset] split holds them all out" : "");
+    }
+    if (!(c->sources[0].weight > 0)) return CO_OK;
+    mix_open(l->parts, (size_t)c->n_sources, rules->n_records, &l->mix);
+    rules->mix = &l->mix;
+    return CO_OK;
+}
+
 static int open_parts(loader *l)
 {
     const loader_config *c = &l->c;
@@ -298,6 +342,9 @@ static int open_parts(loader *l)
     if (rc) return rc;
     rc = start_readers(l);
     if (!rc && c->texts) rc = cut_blocks(l, &rules);
+    if (!rc) rc = open_mix(l, &rules);
+    if (!rc && c->tokens <= 0) l->noted = mem_calloc((size_t)(rules.n_records / 8 + 1), 1);
+    if (!rc && c->tokens <= 0 && !l->noted) rc = CO_E_NOMEM;
     if (!rc) rc = plan_open(&rules, &l->plan);
     if (!rc && c->tokens > 0) rc = c->texts ? block_lengths(l) : scan_lengths(l);
     if (!rc) rc = count_steps(l);
@@ -348,6 +395,8 @@ void loader_release(loader *l)
     blocks_free(&l->blocks);
     mem_free(l->lengths);
     mem_free(l->subset);
+    mem_free(l->parts);
+    mem_free(l->noted);
     mem_free(l->readers);
     mem_free(l->slots);
     mem_free(l->name);
@@ -362,6 +411,16 @@ void loader_capacity(const loader *l, int32_t *tokens, int32_t *seqs)
 }
 
 int64_t loader_n_records(const loader *l) { return l->plan.r.n_records; }
+
+int loader_source_at(const loader *l, int32_t i, loader_source *out)
+{
+    if (i < 0 || i >= l->c.n_sources || !l->parts) return CO_END;
+    *out = l->c.sources[i];
+    out->first = l->parts[i].first;
+    out->n = l->parts[i].n;
+    out->share = l->parts[i].share;
+    return CO_OK;
+}
 
 int64_t loader_total_steps(loader *l) { return l->total; }
 
@@ -419,6 +478,20 @@ static int judge_step(loader *l, const slot *s)
     return CO_OK;
 }
 
+/* By count: records that are seen for the first time. By tokens the scan has counted them. */
+static void count_unusual(loader *l, const slot *s)
+{
+    for (int32_t i = 0; l->noted && i < s->plan.n_items; i++) {
+        const plan_item *it = &s->plan.items[i];
+        uint8_t *byte = &l->noted[it->place / 8], bit = (uint8_t)(1 << it->place % 8);
+        if ((it->state == SAMPLE_OK && !it->cut) || *byte & bit) continue;
+        *byte |= bit;
+        l->totals.cut += it->cut;
+        l->totals.bad += it->state == SAMPLE_BAD;
+        l->totals.dropped += it->state == SAMPLE_DROPPED;
+    }
+}
+
 int loader_next(loader *l, const step_batch **out)
 {
     slot *s;
@@ -439,9 +512,7 @@ int loader_next(loader *l, const step_batch **out)
     l->totals.samples += s->out.n_samples;
     l->totals.tokens += s->out.n_tokens;
     l->totals.labels += s->out.n_labels;
-    l->totals.dropped += s->out.n_dropped;
-    l->totals.bad += s->out.n_bad;
-    l->totals.cut += s->out.n_cut;
+    count_unusual(l, s);
     *out = &s->out;
     pthread_mutex_lock(&l->mu);
     l->next++;

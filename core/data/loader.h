@@ -12,6 +12,7 @@
  *    order, into micro-batches of at most `tokens`, a rule that knows no rank; micro-batch j is run by rank
  *    j % world as its micro-step j / world. Whole samples do not fill bins exactly, so a step can need more
  *    micro-steps than `accumulation`. Unusable records are known from the scan and leave no holes.
+ * With weighted sources a pass has as many samples, and mix.h says which record each is: one may come twice, another not at all.
  * Every rank runs the same number of micro-steps; in a small last step one of them may be empty (n_tokens 0).
  *
  * A record is recognised by its columns (records/record.h) and put into words by a template (template.h), which says what stands
@@ -50,6 +51,13 @@ typedef struct step_batch { /* this rank's share of one optimizer step; valid un
     double epoch;        /* passes over the data when this step is done: 0.5, 1, 1.5                */
 } step_batch;
 
+typedef struct loader_source { /* one of several */
+    const char *name;
+    int64_t first, n; /* its records in the dataset: [first, first + n) */
+    double weight;    /* its share of the samples is this over the sum of them; 0, of all: each record once a pass */
+    int64_t share;    /* told by loader_source_at: samples a pass */
+} loader_source;
+
 typedef struct loader_config {
     const co_dataset_vt *dataset;     /* lent; must outlive the loader, as everything here but the texts */
     void *dataset_self;
@@ -77,10 +85,13 @@ typedef struct loader_config {
     int32_t held_out;                 /* with split: 0 the training part, 1 the rest                     */
     double split;                     /* 0 < split < 1: share of the records that train, by a stable hash of each;
                                          otherwise all of them                                           */
+    const loader_source *sources;     /* [n_sources] mix.h says how they are mixed; held out: not at all */
+    int32_t n_sources;
 } loader_config;
 
 typedef struct loader_totals { /* of the steps handed out so far (all ranks' samples) */
-    int64_t steps, samples, tokens, labels, dropped, bad, cut;
+    int64_t steps, samples, tokens, labels;
+    int64_t dropped, bad, cut; /* records, each counted once whatever the passes; by tokens: of the scan */
     double wait_s;     /* the caller waited for readers */
     size_t held_bytes; /* what the loader allocated for its batches, fixed at open */
 } loader_totals;
@@ -93,6 +104,7 @@ void loader_release(loader *l); /* NULL is fine; stops the readers */
 /* Most tokens and sequences a micro-batch of this loader can hold, known without reading: for making plans. */
 void loader_capacity(const loader *l, int32_t *tokens, int32_t *seqs);
 int64_t loader_n_records(const loader *l);
+int loader_source_at(const loader *l, int32_t i, loader_source *out); /* of this part; CO_END behind the last */
 /* Steps of pass `epoch` (they differ between epochs only when filled by tokens), and of the whole run. */
 int64_t loader_steps_per_epoch(loader *l, int64_t epoch);
 int64_t loader_total_steps(loader *l);

@@ -63,7 +63,8 @@ void plan_close(data_plan *p)
 
 static plan_item item_at(const plan_rules *r, int64_t epoch, int64_t pos)
 {
-    int64_t place = r->shuffle ? order_at(r->seed, epoch, r->n_records, pos) : pos;
+    const int64_t place = r->mix ? mix_place(r->mix, r->seed, r->shuffle, epoch, pos)
+                        : r->shuffle ? order_at(r->seed, epoch, r->n_records, pos) : pos;
     return (plan_item){ .index = r->subset ? r->subset[place] : place, .place = place };
 }
 

@@ -1,6 +1,8 @@
 /* plan.h: which records a step takes and which micro-batch of which rank each goes into. No data is read here. */
 #ifndef CORE_DATA_PLAN_H
 #define CORE_DATA_PLAN_H
+#include "core/data/mix.h"
+
 #include <stdint.h>
 
 typedef enum sample_state { SAMPLE_OK = 0, SAMPLE_DROPPED, SAMPLE_BAD } sample_state;
@@ -13,6 +15,7 @@ typedef struct sample_length { /* what the scan learnt of a record */
 typedef struct plan_rules {
     int64_t n_records;     /* that take part */
     const int64_t *subset; /* [n_records] their indices; NULL: all there are */
+    const mix *mix;        /* of weighted sources, over places; NULL: each record once a pass */
     uint64_t seed;
     int32_t shuffle, size, accumulation, tokens, rank, world, max_len;
     const sample_length *lengths; /* where tokens > 0: by place in the subset */

@@ -133,6 +133,7 @@ int metrics_train(metrics *m, const metrics_step *s)
     put_count(&l, "samples", s->samples);
     put(&l, "tokens_per_s", s->tokens_per_s, "%.1f", s->tokens_per_s);
     put(&l, "step_s", s->step_s, "%.6f", s->step_s);
+    put(&l, "data_wait_s", s->data_wait_s, "%.6f", s->data_wait_s);
     put_count(&l, "mem_device_bytes", (int64_t)s->mem_device_bytes);
     put_count(&l, "mem_host_bytes", (int64_t)s->mem_host_bytes);
     return end(&l);

@@ -22,6 +22,7 @@ int metrics_check_names(const metrics_named *m);
 typedef struct metrics_step {
     int64_t step, tokens, samples;
     double epoch, loss, lr, grad_norm, tokens_per_s, step_s;
+    double data_wait_s; /* of step_s, waiting for the step's samples */
     double loss_scale; /* fp16: that the step's gradients carried; 0: no such column */
     int64_t skipped;   /* fp16: 1 if it overflowed and changed nothing */
     uint64_t mem_device_bytes, mem_host_bytes;

@@ -44,7 +44,8 @@ static const co_opt tokenizer_rows[] = {
     ROW(tokenizer_opts, name, "name", CO_OPT_STR, "auto", 0, 0, NULL, "tokenizer plugin; auto: by the files that are there"),
     ROW(tokenizer_opts, path, "path", CO_OPT_PATH, "", 0, 0, NULL, "where its files are; default: the model's directory"), CO_OPT_END};
 static const co_opt dataset_rows[] = {
-    {"path", CO_OPT_PATH, offsetof(dataset_opts, path), CO_OPT_REQUIRED, NULL, 0, 0, NULL, "a file with records, a folder of such files, or a glob"},
+    ROW(dataset_opts, path, "path", CO_OPT_PATH, "", 0, 0, NULL, "a file with records, a folder of such files, or a glob"),
+    ROW(dataset_opts, sources, "sources", CO_OPT_STR, "", 0, 0, NULL, "instead of path: name=weight,…, each with a section [dataset.NAME]"),
     ROW(dataset_opts, format, "format", CO_OPT_STR, "auto", 0, 0, NULL, "dataset plugin; auto: by the file's name"),
     ROW(dataset_opts, templ, "template", CO_OPT_STR, "alpaca", 0, 0, NULL, "alpaca, vicuna, llama2, llama3, chatml, zephyr, mistral, hh, none, chat (the model's own), or the path of a template file"),
     ROW(dataset_opts, columns, "columns", CO_OPT_STR, "instruction=instruction,input=input,output=output", 0, 0, NULL, "part=column, comma-separated; as it is: recognised by the columns' own names"),
@@ -134,6 +135,18 @@ static int check_split(const config *c, options *o)
     return CO_OK;
 }
 
+static int check_paths(const config *c, const char *section, const dataset_opts *o, int eval)
+{
+    const char *where = config_where(c, section, "sources");
+    if (!o->path[0] && !o->sources[0])
+        return FAIL(CO_E_CONFIG, "[%s] path: required, and not set (a file with records, a folder of such files, or a glob)", section);
+    if (!o->sources[0]) return CO_OK;
+    if (eval) return FAIL(CO_E_CONFIG, "%s: [%s] sources: only [dataset] has sources", where, section);
+    if (o->path[0]) return FAIL(CO_E_CONFIG, "%s: [%s] has both path and sources: use one of them", where, section);
+    if (o->max_records) return FAIL(CO_E_CONFIG, "%s: [%s] max_records: with sources each has its own", config_where(c, section, "max_records"), section);
+    return CO_OK;
+}
+
 static int check_scaler(const config *c, const precision_opts *o)
 {
     if (o->min_scale > 0 && o->initial_scale < o->min_scale)
@@ -156,6 +169,8 @@ static int check(const config *c, options *o)
     if (o->model.offload_activations) return not_offered(c, "model", "offload_activations", "0");
     int r = check_scaler(c, &o->precision);
     if (r == CO_OK) r = check_split(c, o);
+    if (r == CO_OK) r = check_paths(c, "dataset", &o->dataset, 0);
+    if (r == CO_OK && o->has_eval) r = check_paths(c, "dataset.eval", &o->eval_dataset, 1);
     if (r) return r;
     char *end;
     if (strcmp(o->checkpoint.every, "never") == 0) {

@@ -13,7 +13,7 @@ typedef struct run_opts {
 typedef struct model_opts { const char *path, *arch; int32_t init, checkpointing, offload_activations, train, dropout, pad; } model_opts;
 typedef struct tokenizer_opts { const char *name, *path; } tokenizer_opts;
 typedef struct dataset_opts {
-    const char *path, *format, *templ, *columns, *split;
+    const char *path, *format, *templ, *columns, *split, *sources;
     int64_t max_len, max_records;
     int32_t on_bad_record, shuffle;
     double split_share; /* of split; 0: none */

@@ -26,7 +26,9 @@ char *run_plan_text(const run *r)
                  "model %s, %lld parameters, %lld of them trained; %lld records; %lld steps of up to %lld micro-steps of up to %d tokens in %d samples\n",
                  r->model_name, (long long)r->table->n_elements, (long long)r->table->n_trainable, (long long)loader_n_records(data),
                  (long long)r->total_steps, (long long)r->o.batch.accumulation, tokens, seqs);
-    return mem_strdup(text);
+    char *sources = run_sources_text(r), *all = sources ? mem_printf("%s%s", text, sources) : NULL;
+    mem_free(sources);
+    return all;
 }
 
 int run_check_memory(const run *r)

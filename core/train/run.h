@@ -10,9 +10,9 @@
 #include "core/lora/adapter.h"
 #include "core/train/options.h"
 
-typedef struct run_source run_source; /* dataset.c */
+typedef struct run_sources run_sources; /* dataset.c */
 typedef struct run_dataset {
-    run_source *source; /* NULL: another's files, as of a split */
+    run_sources *sources; /* NULL: another's files, as of a split */
     void *self;         /* of files_dataset */
     const char *path;
     loader *loader;
@@ -71,6 +71,8 @@ int run_open_data(run *r, const char *section, const dataset_opts *o, int traini
 int run_open_held_out(run *r); /* eval: what [dataset] split keeps from training; after the training data */
 void run_close_data(run_dataset *d);
 int64_t run_data_bytes(const run_dataset *d); /* of its files */
+/* A line a source with its records and samples a pass; "" without [dataset] sources. Free with mem_free. */
+char *run_sources_text(const run *r);
 /* Writes model/, or with LoRA adapter/ (and model/ merged if asked), under [run] output. */
 int run_write_result(run *r);
 /* The memory table of --plan. Free with mem_free. */

@@ -32,6 +32,7 @@ typedef struct sft {
     int64_t done, last_saved, total; /* steps */
     int64_t first_step;              /* done when the loop began */
     double began, reported;          /* when; reported: the last step's numbers were there */
+    double second, waited;           /* when the second step began; waited for data since */
     int overflows;                   /* in a row with the scale at its least */
 } sft;
 
@@ -245,12 +246,16 @@ static int loop(sft *s)
         const step_batch *b = s->first;
         const double t = now();
         if (!b) r = loader_next(s->r->train.loader, &b);
+        const double waited = s->first ? 0 : now() - t;
         s->first = NULL;
         if (r) break;
+        if (s->done == s->first_step + 1) s->second = t;
+        if (s->done > s->first_step) s->waited += waited;
         const double before = floor(b->epoch - 1e-9), epoch = b->epoch;
         queued_step *this = &q[s->done & 1], *last = &q[(s->done + 1) & 1];
         this->started = t;
         r = train_step(s, b, this);
+        this->m.data_wait_s = waited;
         if (r == CO_OK) r = write_down(s, late ? last : this);
         const int epoch_end = epoch >= before + 1 - 1e-9 && fabs(epoch - round(epoch)) < 1e-9;
         const int evaluates = s->r->eval.loader && ((o->eval.every > 0 ? s->done % o->eval.every == 0 : epoch_end) || s->done == s->total);
@@ -277,23 +282,32 @@ static int write_config(sft *s)
 
 static void sum_up(const sft *s)
 {
+    const double after_first = s->reported - s->second;
     loader_totals t;
     loader_stats(s->r->train.loader, &t);
     if (t.dropped || t.bad || t.cut)
-        progress_note("samples: %" PRId64 " used, %" PRId64 " cut to max_len, %" PRId64 " dropped (no label left), %" PRId64 " broken records passed over",
+        progress_note("samples: %" PRId64 " used; each counted once: %" PRId64 " records cut to max_len, %" PRId64 " dropped (no label left), %" PRId64 " broken records passed over",
                       t.samples, t.cut, t.dropped, t.bad);
+    if (s->second > 0) progress_note("waited for data: %.3f s, %.2f %% of the time after the first step", s->waited, 100 * s->waited / after_first);
 }
 
-/* What the data was taken for, and a sample of it. */
-static void describe(loader *l)
+static void note_lines(const char *text)
 {
-    char *text = NULL;
-    if (loader_describe(l, &text)) return; /* no record of the first has an answer: its step will say so */
-    for (char *p = text; *p;) {
+    for (const char *p = text; *p;) {
         const size_t n = strcspn(p, "\n");
         progress_note("%.*s", (int)n, p);
         p += n + (p[n] == '\n');
     }
+}
+
+/* Its sources, what the data was taken for, and a sample of it. */
+static void describe(const run *r)
+{
+    char *text = NULL, *sources = run_sources_text(r);
+    if (sources) note_lines(sources);
+    mem_free(sources);
+    if (loader_describe(r->train.loader, &text)) return; /* no record of the first has an answer: its step will say so */
+    note_lines(text);
     mem_free(text);
 }
 
@@ -330,7 +344,7 @@ int sft_run(run *r, sft_flags *f)
     if (e == CO_OK) e = ranks_agree(r, r->rank == 0 ? begin_output(&s) : CO_OK);
     if (e == CO_OK) {
         progress_open(r->rank == 0 ? r->o.log.progress : PROGRESS_OFF);
-        if (r->rank == 0) describe(r->train.loader);
+        if (r->rank == 0) describe(r);
         e = loop(&s);
         if (e == CO_OK) e = save(&s);
         progress_close();

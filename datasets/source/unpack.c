@@ -8,7 +8,7 @@
 #include <zlib.h>
 #include <zstd.h>
 
-enum { IN_BYTES = 1 << 18, OUT_BYTES = 16 * (int)SOURCE_BLOCK }; /* whole blocks */
+enum { IN_BYTES = 1 << 17, OUT_BYTES = 4 * (int)SOURCE_BLOCK }; /* whole blocks */
 
 typedef struct job {
     const co_host *host;

@@ -41,8 +41,8 @@ INI
 
 # What must agree to the bit: everything but times and memory.
 same_metrics() {
-  diff <(sed -E 's/"(tokens_per_s|step_s|mem_[a-z_]*)":[0-9.]+,?//g' "$1/metrics.jsonl") \
-       <(sed -E 's/"(tokens_per_s|step_s|mem_[a-z_]*)":[0-9.]+,?//g' "$2/metrics.jsonl")
+  diff <(sed -E 's/"(tokens_per_s|step_s|data_wait_s|mem_[a-z_]*)":[0-9.]+,?//g' "$1/metrics.jsonl") \
+       <(sed -E 's/"(tokens_per_s|step_s|data_wait_s|mem_[a-z_]*)":[0-9.]+,?//g' "$2/metrics.jsonl")
 }
 same_run() { same_metrics "$1" "$2" && cmp "$1/model/model.safetensors" "$2/model/model.safetensors"; }
 exits() { # exits CODE TEXT COMMAND...: that exit code, and a message that holds TEXT

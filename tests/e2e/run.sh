@@ -31,7 +31,7 @@ check "to the same bits" same_run out again
 
 # metrics.jsonl: these fields, in this order, and evaluation lines without "loss".
 n='-?[0-9][0-9.e+-]*'
-train_line="^\{\"step\":[0-9]+,\"epoch\":$n,\"loss\":$n,\"lr\":$n,\"grad_norm\":$n,\"tokens\":[0-9]+,\"samples\":[0-9]+,\"tokens_per_s\":$n,\"step_s\":$n,\"mem_device_bytes\":[0-9]+,\"mem_host_bytes\":[0-9]+\}$"
+train_line="^\{\"step\":[0-9]+,\"epoch\":$n,\"loss\":$n,\"lr\":$n,\"grad_norm\":$n,\"tokens\":[0-9]+,\"samples\":[0-9]+,\"tokens_per_s\":$n,\"step_s\":$n,\"data_wait_s\":$n,\"mem_device_bytes\":[0-9]+,\"mem_host_bytes\":[0-9]+\}$"
 check "metrics.jsonl: a line a step, all fields" is "$(grep -cE "$train_line" out/metrics.jsonl)" 16
 check "and nothing else" is "$(wc -l < out/metrics.jsonl)" 16
 check "steps are counted from 1" is "$(values out step | tr '\n' ' ')" "$(seq -s ' ' 16) "

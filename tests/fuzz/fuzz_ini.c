@@ -3,8 +3,8 @@
  *
  * Holds for every input: reading and binding give a known code, and a message that is one line; what is accepted prints as
  * an INI file that is accepted again and prints the same. */
+#include "fuzz.h"
 #include "core/base/error.h"
-#include "core/base/fs.h"
 #include "core/base/memory.h"
 #include "core/config/config.h"
 #include "core/train/options.h"
@@ -14,13 +14,6 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-#define HOLDS(cond)                                                                                           \
-    do {                                                                                                      \
-        if (!(cond)) fprintf(stderr, "%s:%d: does not hold: %s (%s)\n", __FILE__, __LINE__, #cond, error_message()), abort(); \
-    } while (0)
 
 /* The text a file's settings print as; NULL if it is refused. Paths are relative to /proc/self/fd, whatever the number. */
 static char *read_back(const void *data, size_t size)
@@ -71,69 +64,23 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 }
 
 #ifndef COATI_LIBFUZZER
-enum { INPUT_CAP = 1 << 14, MUTATIONS = 1500 };
+#include "mutate.h"
 
-static uint64_t state = 88172645463325252u; /* xorshift64: the same mutations every time */
+static size_t accepted;
 
-static size_t draw(size_t n)
+static void count_accepted(const uint8_t *data, size_t size)
 {
-    state ^= state << 13;
-    state ^= state >> 7;
-    state ^= state << 17;
-    return n ? (size_t)(state % n) : 0;
-}
-
-static size_t mutate(char *d, size_t n)
-{
-    static const char *const words[] = {"[", "]", "=", ":", ";", " ;", "#", "\n", "\r\n", "\n  ", "\n\t#", "${", "}", "${HOME}", "[include]\npath = x\n", "[run]\n", "seed",
-                                        "[dataset.eval]\n", "1e999", "-1", "GiB", "\xef\xbb\xbf", "\xc0", "\x01", " ", "                                                  ",
-                                        "x x x x x x x x x x x x x x x x x x x x x x x x x x x x x x x x x x x x x x x x x x x x x x x x x x x x x x x x x x"};
-    size_t at = draw(n + 1), len;
-    switch (draw(4)) {
-    case 0:
-        if (at < n) d[at] = (char)draw(256);
-        return n;
-    case 1:
-        len = draw(n - at + 1) % 24;
-        memmove(d + at, d + at + len, n - at - len);
-        return n - len;
-    default:
-        len = 0;
-        const char *w = words[draw(sizeof words / sizeof *words)];
-        len = strlen(w);
-        if (n + len > INPUT_CAP) return n;
-        memmove(d + at + len, d + at, n - at);
-        memcpy(d + at, w, len);
-        return n + len;
-    }
+    char *text = read_back(data, size);
+    accepted += text != NULL;
+    mem_free(text);
 }
 
 int main(void)
 {
-    static char input[INPUT_CAP];
-    char **names;
-    size_t n, files = 0, accepted = 0;
-    if (fs_list(COATI_SOURCE_DIR "/tests/fuzz/ini", &names, &n) != CO_OK) return fprintf(stderr, "%s\n", error_message()), 1;
-    for (size_t i = 0; i < n; i++) {
-        char *seed, *path = fs_join(COATI_SOURCE_DIR "/tests/fuzz/ini", names[i]);
-        size_t size;
-        HOLDS(path && fs_read_all(path, &seed, &size, INPUT_CAP / 2) == CO_OK);
-        char *text = read_back(seed, size);
-        accepted += text != NULL;
-        mem_free(text);
-        LLVMFuzzerTestOneInput((const uint8_t *)seed, size);
-        for (int k = 0; k < MUTATIONS; k++) {
-            size_t len = size;
-            memcpy(input, seed, size);
-            for (size_t m = 1 + draw(5); m > 0; m--) len = mutate(input, len);
-            LLVMFuzzerTestOneInput((const uint8_t *)input, len);
-        }
-        mem_free(seed);
-        mem_free(path);
-        files++;
-    }
-    fs_free_list(names, n);
-    printf("%zu files, %zu of them accepted, %d mutations each\n", files, accepted, MUTATIONS);
-    return files < 8 || accepted < 3; /* the corpus is not where it should be, or no longer worth much */
+    static const char *const words[] = {"[", "]", "=", ":", ";", " ;", "#", "\n", "\r\n", "\n  ", "\n\t#", "${", "}", "${HOME}", "[include]\npath = x\n", "[run]\n", "seed",
+                                        "[dataset.eval]\n", "1e999", "-1", "GiB", "\xef\xbb\xbf", "\xc0", "\x01", " ", "                                                  ",
+                                        "x x x x x x x x x x x x x x x x x x x x x x x x x x x x x x x x x x x x x x x x x x x x x x x x x x x x x x x x x x"};
+    const int r = mutate_corpus(COATI_SOURCE_DIR "/tests/fuzz/ini", words, sizeof words / sizeof *words, 8, count_accepted);
+    return r || accepted < 3; /* the corpus is no longer worth much */
 }
 #endif

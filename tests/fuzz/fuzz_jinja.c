@@ -5,16 +5,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include "fuzz.h"
 #include "core/base/error.h"
 #include "core/base/memory.h"
 #include "core/data/templates/jinja/jinja.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-#define HOLDS(cond)                                                                                           \
-    do {                                                                                                      \
-        if (!(cond)) fprintf(stderr, "%s:%d: does not hold: %s (%s)\n", __FILE__, __LINE__, #cond, error_message()), abort(); \
-    } while (0)
 
 static const chat_message talk[] = {{.role = ROLE_SYSTEM, .text = " s", .len = 2}, {.role = ROLE_USER, .text = "a\n", .len = 2, .input = "i", .input_len = 1},
                                     {.role = ROLE_ASSISTANT, .text = "b", .len = 1}, {.role = ROLE_USER, .text = "", .len = 0}};

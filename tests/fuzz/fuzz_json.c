@@ -4,35 +4,15 @@
  * Holds for every input: open, count and read return a known code; a record that is read is well formed down to its
  * fields, reads the same twice, and one that is not names its row; a file that is as a whole a strict array of
  * objects has no broken record. */
+#include "fields.h"
 #include "../data/fake_host.h"
 #include "datasets/json/file.h"
-#include "datasets/json/scan.h"
 
-#include <dirent.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-#define HOLDS(cond)                                                                                           \
-    do {                                                                                                      \
-        if (!(cond)) fprintf(stderr, "%s:%d: does not hold: %s\n", __FILE__, __LINE__, #cond), abort();       \
-    } while (0)
-
-static void check_fields(const co_field *f, uint32_t n)
-{
-    for (uint32_t i = 0; i < n; i++) {
-        HOLDS(f[i].data[f[i].len] == 0);
-        for (uint32_t k = 0; k < i; k++) HOLDS(strcmp(f[i].name, f[k].name));
-        if (f[i].type == CO_FIELD_JSON) {
-            json_cursor c = { (const uint8_t *)f[i].data, (const uint8_t *)f[i].data + f[i].len, NULL };
-            HOLDS(f[i].len && f[i].data[0] != '"' && !json_check_text(&c));
-        }
-    }
-}
 
 /* Number of elements if the bytes are a strict array of objects, else -1. */
 static int64_t strict_objects(const uint8_t *data, size_t size)
@@ -76,8 +56,7 @@ static void check_form(const char *path, int form, int64_t objects)
             if (rc) HOLDS(strstr(error_message(), row));
             else check_fields(f, n_f);
             HOLDS(json_file_read(self, i, a, &again, &n_again) == rc && n_again == n_f);
-            for (uint32_t k = 0; k < n_f; k++)
-                HOLDS(f[k].len == again[k].len && !memcmp(f[k].data, again[k].data, f[k].len));
+            check_same(f, again, n_f);
         }
         json_file_close(self);
     }
@@ -97,72 +76,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 }
 
 #ifndef COATI_LIBFUZZER
-enum { INPUT_CAP = 1 << 16, MUTATIONS = 1500 };
+#include "mutate.h"
 
-static uint64_t state = 88172645463325252u; /* xorshift64: the same mutations every time */
-
-static size_t draw(size_t n)
-{
-    state ^= state << 13;
-    state ^= state >> 7;
-    state ^= state << 17;
-    return n ? (size_t)(state % n) : 0;
-}
-
-static size_t mutate(uint8_t *d, size_t n)
+int main(void)
 {
     static const char *const words[] = { "{", "}", "[", "]", ",", ":", "\"", "\\", "\n", "\r\n", "\\u", "\\uD834\\uDD1E", "null",
                                          "true", "-0.5e9", "{\"a\":\"b\"}", "\xef\xbb\xbf", "\xe5\xa4\x8f", "\xc0", "\x01", " " };
-    size_t at = draw(n + 1), len;
-    switch (draw(4)) {
-    case 0:
-        if (at < n) d[at] = (uint8_t)draw(256);
-        break;
-    case 1:
-        len = draw(n - at + 1) % 16;
-        memmove(d + at, d + at + len, n - at - len);
-        return n - len;
-    default: {
-        const char *w = words[draw(sizeof words / sizeof *words)];
-        len = strlen(w);
-        if (n + len > INPUT_CAP) break;
-        memmove(d + at + len, d + at, n - at);
-        memcpy(d + at, w, len);
-        return n + len;
-    }
-    }
-    return n;
-}
-
-int main(int argc, char **argv)
-{
-    static uint8_t seed[INPUT_CAP], input[INPUT_CAP];
-    const char *dir = argc > 1 ? argv[1] : COATI_SOURCE_DIR "/tests/fuzz/json";
-    struct dirent *e;
-    int files = 0;
-    DIR *d = opendir(dir);
-    if (!d) return fprintf(stderr, "%s: cannot be opened\n", dir), 1;
-    while ((e = readdir(d)) != NULL) {
-        char path[4096];
-        FILE *f;
-        size_t n;
-        if (e->d_name[0] == '.') continue;
-        snprintf(path, sizeof path, "%s/%s", dir, e->d_name);
-        f = fopen(path, "rb");
-        if (!f) continue;
-        n = fread(seed, 1, sizeof seed / 2, f);
-        fclose(f);
-        LLVMFuzzerTestOneInput(seed, n);
-        for (int i = 0; i < MUTATIONS; i++) {
-            size_t len = n;
-            memcpy(input, seed, n);
-            for (size_t k = 1 + draw(6); k > 0; k--) len = mutate(input, len);
-            LLVMFuzzerTestOneInput(input, len);
-        }
-        files++;
-    }
-    closedir(d);
-    printf("%d files, %d inputs each\n", files, MUTATIONS + 1);
-    return files < 5; /* the corpus is not where it should be */
+    return mutate_corpus(COATI_SOURCE_DIR "/tests/fuzz/json", words, sizeof words / sizeof *words, 8, NULL);
 }
 #endif

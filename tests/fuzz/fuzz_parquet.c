@@ -4,34 +4,15 @@
  * Holds for every input: open, count and read return a known code; what is read is the same when read again and through a clone;
  * fields are as many as columns, with names of their own, NUL behind their data, and JSON where they say so; one that is broken
  * names its row. */
+#include "fields.h"
 #include "../data/fake_host.h"
-#include "datasets/json/scan.h"
 #include "datasets/parquet/dataset.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-#define HOLDS(cond)                                                                                           \
-    do {                                                                                                      \
-        if (!(cond)) fprintf(stderr, "%s:%d: does not hold: %s\n", __FILE__, __LINE__, #cond), abort();       \
-    } while (0)
-
 enum { MOST_ROWS = 24 }; /* a file may claim millions */
-
-static void check_fields(const co_field *f, uint32_t n)
-{
-    for (uint32_t i = 0; i < n; i++) {
-        HOLDS(f[i].data[f[i].len] == 0);
-        for (uint32_t k = 0; k < i; k++) HOLDS(strcmp(f[i].name, f[k].name));
-        if (f[i].type == CO_FIELD_JSON) {
-            json_cursor c = { (const uint8_t *)f[i].data, (const uint8_t *)f[i].data + f[i].len, NULL };
-            HOLDS(f[i].len && f[i].data[0] != '"' && !json_check_text(&c));
-        }
-    }
-}
 
 static void check_row(void *self, void *clone, int64_t i, co_arena *a)
 {
@@ -46,7 +27,7 @@ static void check_row(void *self, void *clone, int64_t i, co_arena *a)
     if (rc) HOLDS(strstr(error_message(), row));
     else check_fields(f, n);
     HOLDS(pq_read(clone, i, a, &again, &n_again) == rc && n_again == n);
-    for (uint32_t k = 0; k < n; k++) HOLDS(f[k].type == again[k].type && f[k].len == again[k].len && !memcmp(f[k].data, again[k].data, f[k].len));
+    check_same(f, again, n);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

@@ -4,19 +4,13 @@
  * Input: 4 bytes (physical type; levels, definition in the low half; codec; values of the dictionary, 255: none), then header and
  * body. Holds: a page or a fault with a text; a page stays within its budget, its levels within theirs, and each of its values
  * can be touched. */
+#include "fuzz.h"
 #include "../data/fake_host.h"
 #include "datasets/parquet/page.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-#define HOLDS(cond)                                                                                           \
-    do {                                                                                                      \
-        if (!(cond)) fprintf(stderr, "%s:%d: does not hold: %s\n", __FILE__, __LINE__, #cond), abort();       \
-    } while (0)
 
 static void check_page(const pq_page *p, const pq_node *node, int64_t n_dictionary)
 {

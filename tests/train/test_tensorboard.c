@@ -115,7 +115,7 @@ static void test_files(void)
     size_t n;
     metrics *m;
     metrics_step s = { .step = 1, .tokens = 300, .samples = 8, .epoch = 0.5, .loss = 2.25, .lr = 0.125, .grad_norm = 1.5,
-                       .tokens_per_s = 64, .step_s = 0.5, .mem_device_bytes = 1024, .mem_host_bytes = 2048 };
+                       .tokens_per_s = 64, .step_s = 0.5, .data_wait_s = 0.25, .mem_device_bytes = 1024, .mem_host_bytes = 2048 };
     snprintf(dir, sizeof dir, "train_tensorboard_%ld.tmp", (long)getpid());
     snprintf(events, sizeof events, "%s/tensorboard", dir);
     CHECK(fs_mkdirs(dir) == CO_OK && metrics_open(dir, 0, 1, &m) == CO_OK);
@@ -128,7 +128,7 @@ static void test_files(void)
     char *path = fs_join(events, names[0]);
     CHECK(read_file(path, lines, 16) == 4);
     CHECK_STR(lines[0], "0 version brain.Event:2");
-    CHECK_STR(lines[1], "1 epoch=0.5 loss=2.25 lr=0.125 grad_norm=1.5 tokens=300 samples=8 tokens_per_s=64 step_s=0.5 "
+    CHECK_STR(lines[1], "1 epoch=0.5 loss=2.25 lr=0.125 grad_norm=1.5 tokens=300 samples=8 tokens_per_s=64 step_s=0.5 data_wait_s=0.25 "
                         "mem_device_bytes=1024 mem_host_bytes=2048");
     CHECK_HAS(lines[2], "200 epoch=0.5 loss=nan lr=");
     CHECK_STR(lines[3], "200 epoch=1 eval_loss=0 eval_perplexity=1 eval_tokens=50 eval_samples=7");

@@ -138,6 +138,9 @@ static int check(run *r)
     if (s == CO_OK) s = run_check_memory(r);
     if (s == CO_OK && loader_describe(r->train.loader, &text) == CO_OK) fputs(text, stdout);
     mem_free(text);
+    char *sources = s == CO_OK ? run_sources_text(r) : NULL;
+    if (sources) fputs(sources, stdout);
+    mem_free(sources);
     if (s == CO_OK) printf("ok: %lld records, %lld steps, %lld parameters\n", (long long)loader_n_records(r->train.loader), (long long)r->total_steps, (long long)r->table->n_elements);
     return s;
 }
