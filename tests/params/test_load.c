@@ -1,6 +1,7 @@
 /* From files to parameters: what fits, what does not and whose fault it is; random starts. */
 #include "fixture.h"
 #include "core/base/log.h"
+#include "core/base/rng.h"
 #include "core/params/half.h"
 
 enum { L = 2 };
@@ -266,6 +267,30 @@ static void test_pieces(void)
     param_table_free(t);
 }
 
+/* However many cores draw a piece, each number is that of its place. */
+static int expect_drawn(void *ctx, uint32_t slot, int64_t first, int64_t n, const float *v)
+{
+    int64_t *next = ctx, wrong = 0;
+    CHECK(slot == 0 && first == *next);
+    for (int64_t i = 0; i < n; i++) wrong += v[i] != (float)(0.5f * rng_normal(9, RNG_INIT, (uint64_t)(first + i)));
+    CHECK_MSG(wrong == 0, "%lld of the %lld numbers from %lld on", (long long)wrong, (long long)n, (long long)first);
+    *next += n;
+    return CO_OK;
+}
+static void test_init_large(void)
+{
+    static const int64_t rows[] = {1, 2047, 2049, 70001}; /* of 4: less than a thread is worth, one thread, two, two pieces */
+    float *buf = mem_alloc(PARAMS_PIECE * sizeof *buf, 64);
+    param_table *t = table(1, 0);
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        int64_t next = 0;
+        t->slots[0].shape.ne[0] = rows[i];
+        CHECK(params_init_one(t, 0, 9, buf, expect_drawn, &next) == CO_OK && next == 4 * rows[i]);
+    }
+    param_table_free(t);
+    mem_free(buf);
+}
+
 static void test_init(void)
 {
     param_table *t = table(1, 0);
@@ -307,6 +332,7 @@ int main(void)
     test_sink_error();
     test_pieces();
     test_init();
+    test_init_large();
     tmp_remove();
     return check_done();
 }
