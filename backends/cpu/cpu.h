@@ -95,7 +95,7 @@ static inline __attribute__((always_inline)) float cpu_expf(float x)
     p = p * r + 1.6666665459e-1f;
     p = p * r + 5.0000001201e-1f;
     p = p * r * r + r + 1.0f;
-    const int32_t bits = ((int32_t)n + 127) << 23;
+    const uint32_t bits = (uint32_t)((int32_t)n + 127) << 23; /* of a NaN whatever it is: p is NaN */
     float scale;
     __builtin_memcpy(&scale, &bits, sizeof scale);
     return x < -87.0f ? 0.0f : p * scale;
