@@ -21,7 +21,12 @@ const char *ranks_comm(run *r)
 
 int ranks_open(run *r)
 {
-    int s = r->comm->info(r->comm_self, &r->rank, &r->world, &r->local_rank, &r->local_world);
+    int32_t rank = -1, world = -1, local = -1, local_world = -1;
+    int s = PLUGIN("the comm's info()", r->comm->info(r->comm_self, &rank, &world, &local, &local_world));
+    if (s == CO_OK && (world < 1 || rank < 0 || rank >= world || local < 0 || local >= local_world || local_world > world))
+        s = FAIL(CO_E_ABI, "the comm's info() says rank %d of %d, %d of %d on this machine: the plugin is broken", rank, world, local, local_world);
+    if (s) return s;
+    r->rank = rank, r->world = world, r->local_rank = local, r->local_world = local_world;
     if (gethostname(r->node, sizeof r->node - 1)) snprintf(r->node, sizeof r->node, "?");
     if (r->rank > 0 && log_level() < CO_LOG_DEBUG) log_level_set(CO_LOG_ERROR); /* rank 0 says it for all */
     return s;
