@@ -42,6 +42,8 @@ static void test_traffic(void)
         double p;
         for (int a = 1; a <= (n == 2 ? 3 : 1); a += 2) {
             /* zero1 reduces once a step; zero2 cannot keep whole gradients and reduces each micro-step. */
+            const double whole = sent(model, "ddp", n, a, &p) / share / p;
+            CHECK_MSG(fabs(whole - 2) < 0.02, "ddp, %d ranks, %d micro-steps: %.4f (N-1)/N P", n, a, whole);
             const double one = sent(model, "zero1", n, a, &p) / share / p, two = sent(model, "zero2", n, a, &p) / share / p;
             CHECK_MSG(fabs(one - 2) < 0.02, "zero1, %d ranks, %d micro-steps: %.4f (N-1)/N P", n, a, one);
             CHECK_MSG(fabs(two - (1 + a)) < 0.01 * (1 + a), "zero2, %d ranks, %d micro-steps: %.4f (N-1)/N P", n, a, two);

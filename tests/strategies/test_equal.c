@@ -16,7 +16,7 @@ static const struct { const char *name, *dir, *adapter, *zero; int checkpoint, a
 static const char *const by_unit[] = {"bucket_mb", "0", NULL}, *const plain[] = {NULL}, *const on_cpu[] = {"placement", "cpu", NULL}, *const in_turn[] = {"bucket_mb", "0", "overlap", "0", NULL};
 static const struct { const char *name; const char *const *options; } strategies[] = {
     {"ddp", by_unit}, {"ddp", plain}, {"ddp", in_turn},
-    {"zero1", by_unit}, {"zero1", plain}, {"zero2", by_unit}, {"zero2", plain}, {"zero2_cpu", by_unit}, {"zero2_cpu", plain},
+    {"ddp", by_unit}, {"ddp", plain}, {"zero1", by_unit}, {"zero1", plain}, {"zero2", by_unit}, {"zero2", plain}, {"zero2_cpu", by_unit}, {"zero2_cpu", plain},
     {"zero3", plain}, {"zero3", in_turn}, {"gemini", plain}, {"gemini", on_cpu}};
 
 int main(void)
