@@ -64,7 +64,7 @@ static void test_spread(void)
 }
 
 /* ---- through the loader -------------------------------------------------------------------------------------------- */
-enum { MOST = 64 };
+enum { MOST = 128 };
 
 static int hashes(const loader_config *c, int64_t from, uint64_t *out)
 {
@@ -79,7 +79,7 @@ static int hashes(const loader_config *c, int64_t from, uint64_t *out)
     return n;
 }
 
-static void test_loader(int tokens, double split)
+static void test_loader(int tokens, double split, int a_sample)
 {
     static const loader_source sources[] = { { .name = "a", .first = 0, .n = 40, .weight = 1 }, { .name = "b", .first = 40, .n = 17, .weight = 2 } };
     fake_data d = fake_records(57);
@@ -91,6 +91,7 @@ static void test_loader(int tokens, double split)
     c.n_sources = 2;
     c.tokens = tokens;
     c.split = split;
+    if (a_sample) c.size = c.accumulation = 1; /* a step is a sample: resumed at each of them */
     c.n_threads = 0;
     const int n = hashes(&c, 0, want);
     CHECK(n > 5);
@@ -131,9 +132,10 @@ int main(void)
     test_use(1);
     test_use(0);
     test_spread();
-    test_loader(0, 0);
-    test_loader(64, 0);
-    test_loader(0, 0.7);
+    test_loader(0, 0, 0);
+    test_loader(0, 0, 1);
+    test_loader(64, 0, 0);
+    test_loader(0, 0.7, 0);
     test_unweighted();
     return check_done();
 }
