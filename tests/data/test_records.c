@@ -4,7 +4,10 @@
 #include "core/base/memory.h"
 #include "core/data/records/pair.h"
 #include "core/data/show.h"
+#include "core/base/fs.h"
+#include "core/params/json.h"
 #include "fake_loader.h"
+#include "files.h"
 
 static co_arena *arena;
 
@@ -173,6 +176,58 @@ static void test_show(void)
     template_close(t);
 }
 
+/* A file of pairs, [{…}, …]: every record has a prompt, and two answers that go on behind the same ids. */
+static void test_real_pairs(const char *path, const char *templ)
+{
+    char *text;
+    size_t len;
+    json_reader r;
+    record_columns c;
+    data_template *t;
+    int token, n = 0;
+    if (fs_read_all(path, &text, &len, 1 << 26)) {
+        printf("%s is left out: %s\n", path, error_message());
+        return;
+    }
+    CHECK(columns_parse("", &c) == CO_OK);
+    CHECK(template_open(&(template_args){ .name = templ, .tokenizer = &fake_tokenizer, .bos = FAKE_BOS, .eos = FAKE_EOS, .before = FAKE_BOS }, &t) == CO_OK);
+    json_init(&r, "pairs", text, len);
+    CHECK(json_next(&r) == JSON_ARRAY);
+    for (; (token = json_next(&r)) == JSON_OBJECT; n++) {
+        co_field f[8];
+        uint32_t k = 0;
+        record_kind kind;
+        record one;
+        pair_ids p;
+        arena_reset(arena);
+        for (; (token = json_next(&r)) == JSON_KEY && k < 8; k++) {
+            f[k] = (co_field){ .name = arena_strndup(arena, r.str, r.str_len) };
+            token = json_next(&r);
+            const size_t from = r.token_at;
+            if (token == JSON_STRING) f[k].data = arena_strndup(arena, r.str, r.str_len), f[k].len = r.str_len;
+            CHECK(json_skip(&r, token) == CO_OK);
+            if (token != JSON_STRING) f[k].data = text + from, f[k].len = r.pos - from, f[k].type = CO_FIELD_JSON;
+        }
+        int rc = record_recognise(&c, f, k, &kind);
+        if (!rc) rc = record_read(&c, kind, f, k, arena, &one);
+        if (!rc) rc = pair_encode(t, &one, 1 << 20, arena, &p);
+        CHECK_MSG(!rc && (kind == RECORD_PAIRS || kind == RECORD_DIALOGUES), "%s: record %d: %s", path, n + 1, rc ? error_message() : "another kind");
+        if (rc) continue;
+        CHECK(p.n_prompt >= 2 && p.n_prompt < p.chosen.n && p.n_prompt < p.rejected.n && p.chosen.n_learn > 0 && p.rejected.n_learn > 0);
+        if (kind != RECORD_DIALOGUES) continue;
+        /* Put together again, a dialogue is what it was. */
+        const co_field *whole = columns_find(&c, PART_CHOSEN, f, k);
+        int same = p.chosen.n == whole->len + 2;
+        for (size_t i = 0; i < whole->len && same; i++) same = p.chosen.ids[i + 1] == (unsigned char)whole->data[i] + FAKE_BYTE;
+        CHECK_MSG(same, "%s: record %d: another text", path, n + 1);
+    }
+    CHECK(n > 0);
+    json_close(&r);
+    template_close(t);
+    columns_free(&c);
+    mem_free(text);
+}
+
 /* Each allocation fails once: out of memory, and nothing kept. */
 static void test_out_of_memory(void)
 {
@@ -220,6 +275,10 @@ int main(void)
     test_pair_ids();
     test_show();
     test_out_of_memory();
+    char path[4096];
+    snprintf(path, sizeof path, "%s/data/preference/llamafactory_dpo_en_demo.json", shared_dir() ? shared_dir() : ".");
+    test_real_pairs(path, "vicuna");
+    if (getenv("COATI_PAIRS")) test_real_pairs(getenv("COATI_PAIRS"), "hh"); /* another file, as of hh-rlhf, unpacked into an array */
     arena_free(arena);
     return check_done();
 }

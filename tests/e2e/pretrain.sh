@@ -36,8 +36,9 @@ check "a broken record" exits 3 "broken.jsonl: row 1" "$run" train.ini "${pre[@]
 check "other stages" exits 2 "it offers sft and pretrain" "$run" train.ini run.stage=rm
 shared=${COATI_SHARED:-$COATI_SRC/../shared}/data/pretrain/llamafactory_c4_demo.jsonl
 if [ -f "$shared" ]; then
+  check "Wikipedia as plain text" "$run" -q train.ini "${pre[@]}" dataset.path="$(dirname "$shared")/llamafactory_wiki_demo.txt" dataset.max_len=128 run.max_steps=2 run.output=wiki
   check "C4" "$run" -q train.ini "${pre[@]}" dataset.path="$shared" dataset.max_len=128 run.max_steps=2 run.output=c4
 else
-  echo "without shared data: C4 is left out"
+  echo "without shared data: C4 and Wikipedia are left out"
 fi
 finish

@@ -141,7 +141,7 @@ static int check(run *r)
     char *sources = s == CO_OK ? run_sources_text(r) : NULL;
     if (sources) fputs(sources, stdout);
     mem_free(sources);
-    if (s == CO_OK) printf("ok: %lld records, %lld steps, %lld parameters\n", (long long)loader_n_records(r->train.loader), (long long)r->total_steps, (long long)r->table->n_elements);
+    if (s == CO_OK) printf("ok: %lld %s, %lld steps, %lld parameters\n", (long long)loader_n_records(r->train.loader), r->o.run.stage == STAGE_PRETRAIN ? "blocks" : "records", (long long)r->total_steps, (long long)r->table->n_elements);
     return s;
 }
 
