@@ -1,6 +1,7 @@
 /* engine_run.c: steps, evaluations and generation passes over the plans. Nothing is allocated here. */
 #include "core/graph/engine_impl.h"
 #include "core/base/error.h"
+#include "core/base/trace.h"
 #include "core/params/half.h"
 #include <string.h>
 
@@ -73,7 +74,10 @@ static int run_plan(engine *e, const co_plan *p, void *compiled, co_binding *b)
 {
     if (e->replaying) return CO_OK;
     b->base[CO_REGION_SCRATCH] = e->work + p->region_bytes[CO_REGION_WORK];
-    return PLUGIN("the backend's run()", e->a.backend->run(e->a.backend_self, compiled, b, NULL));
+    const uint64_t begin = trace_begin();
+    const int r = PLUGIN("the backend's run()", e->a.backend->run(e->a.backend_self, compiled, b, NULL));
+    trace_end(begin, "unit", "%s %u", p->label, b->host_live->unit);
+    return r;
 }
 
 /* Views of a unit's parameters and gradients, none of them missing. */
@@ -81,7 +85,9 @@ static int acquire(engine *e, uint32_t unit, co_phase phase, const co_tensor **p
 {
     const param_table *t = e->a.params;
     const uint32_t n = param_unit_count(t, unit), backward = phase == CO_PHASE_BACKWARD;
+    const uint64_t begin = trace_begin();
     int r = PLUGIN("the strategy's acquire()", e->a.strategy->acquire(e->strategy, unit, phase, params, grads, accumulate));
+    trace_end(begin, "strategy", "acquire %u", unit);
     if (r || n == 0) return r;
     int missing = !*params || (backward && (!*grads || !*accumulate));
     for (uint32_t i = 0; i < n && !missing; i++) {
@@ -132,7 +138,9 @@ static int run_backward(engine *e, uint32_t unit, co_live *live, int last_micro_
         if (r == CO_OK && u->backward) r = run_plan(e, &u->plans.backward, u->backward, &b);
     }
     if (r == CO_OK) r = PLUGIN("the strategy's release()", e->a.strategy->release(e->strategy, unit, CO_PHASE_BACKWARD));
+    const uint64_t begin = trace_begin();
     if (r == CO_OK) r = PLUGIN("the strategy's grads_ready()", e->a.strategy->grads_ready(e->strategy, unit, last_micro_step));
+    trace_end(begin, "strategy", "grads_ready %u", unit);
     return r;
 }
 
@@ -192,7 +200,9 @@ int engine_micro_step(engine *e, const engine_batch *b, double inv_denom, double
 int engine_step(engine *e, int64_t step, double lr, double max_norm, co_step_stats *out)
 {
     engine_result ignored;
+    const uint64_t begin = trace_begin();
     int r = PLUGIN("the strategy's step() or the optimizer's update()", e->a.strategy->step(e->strategy, step, lr, max_norm));
+    trace_end(begin, "strategy", "step %lld", (long long)step);
     e->micro_steps = 0;
     if (r == CO_OK) r = engine_send_results(e, step);
     return r == CO_OK && out ? engine_collect(e, step, &ignored, out) : r;

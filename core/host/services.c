@@ -1,5 +1,6 @@
 /* services.c: the table plugins reach the host through. */
 #include "core/host/host_impl.h"
+#include "core/base/trace.h"
 #include "core/base/error.h"
 #include "core/base/log.h"
 #include "core/base/memory.h"
@@ -40,6 +41,7 @@ static uint64_t s_random(const co_host *h, uint64_t stream, uint64_t counter)
 static const void *s_extension(const co_host *h, const char *id)
 {
     if (strcmp(id, "coati.seed/1") == 0) return &((const host *)h->impl)->seed; /* const uint64_t *: key of random() */
+    if (strcmp(id, CO_TRACE_ID) == 0) return &trace_services;
     if (strcmp(id, CO_CACHE_ID) == 0 && ((const host *)h->impl)->cache.folder) return &((const host *)h->impl)->cache;
     return NULL;
 }

@@ -106,7 +106,8 @@ static const co_opt log_rows[] = {
     ROW(log_opts, progress, "progress", CO_OPT_ENUM, "auto", 0, 0, progresses, "a bar on a terminal, plain lines elsewhere"),
     ROW(log_opts, samples, "samples", CO_OPT_INT, "3", 0, 100, NULL, "prompts of the held-out or training data answered at the end, for report.html"),
     ROW(log_opts, sample_tokens, "sample_tokens", CO_OPT_INT, "64", 1, 4096, NULL, "tokens an answer of these may have"),
-    ROW(log_opts, tensorboard, "tensorboard", CO_OPT_BOOL, "1", 0, 0, NULL, "the metrics as TensorBoard events too"), CO_OPT_END};
+    ROW(log_opts, tensorboard, "tensorboard", CO_OPT_BOOL, "1", 0, 0, NULL, "the metrics as TensorBoard events too"),
+    ROW(log_opts, trace, "trace", CO_OPT_BOOL, "0", 0, 0, NULL, "trace.json (trace-RANK.json of several): what ran when, for chrome://tracing and ui.perfetto.dev"), CO_OPT_END};
 static const co_opt plugins_rows[] = {ROW(plugins_opts, path, "path", CO_OPT_STR, "", 0, 0, NULL, "extra folders, colon-separated"), CO_OPT_END};
 
 const char *options_schedule_name(int32_t name) { return schedules[name]; }

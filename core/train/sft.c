@@ -3,6 +3,7 @@
 #include "core/base/fs.h"
 #include "core/base/log.h"
 #include "core/base/memory.h"
+#include "core/base/trace.h"
 #include "core/train/checkpoint.h"
 #include "core/train/evaluate.h"
 #include "core/train/lr.h"
@@ -46,7 +47,7 @@ static double now(void)
 /* ---- what is there already ------------------------------------------------------------------------------------- */
 static int remove_earlier(const char *output)
 {
-    static const char *const ours[] = {"checkpoints", "model", "adapter", "metrics.jsonl", "config.ini", "tensorboard", "report.html"};
+    static const char *const ours[] = {"checkpoints", "model", "adapter", "metrics.jsonl", "config.ini", "tensorboard", "report.html", "trace.json"};
     int r = CO_OK;
     for (size_t i = 0; i < sizeof ours / sizeof *ours && r == CO_OK; i++) {
         char *path = fs_join(output, ours[i]);
@@ -118,7 +119,9 @@ static int read_first(sft *s)
 static int evaluate(sft *s, double epoch)
 {
     evaluation v;
+    const uint64_t begin = trace_begin();
     const int r = run_evaluate(s->r, &s->r->eval, s->r->o.eval.batches, &v);
+    trace_end(begin, "step", "evaluation at step %" PRId64, s->done);
     if (r) return r;
     if (s->r->rank > 0) return CO_OK;
     progress_note("eval at step %" PRId64 ": loss %.4f, perplexity %.3f, %" PRId64 " samples", s->done, v.loss, exp(v.loss), v.samples);
@@ -225,8 +228,10 @@ static int save(sft *s)
 {
     const checkpoint_team team = {s->r->rank, s->r->world, s->r, agree};
     if (s->last_saved == s->done || s->r->o.checkpoint.every_steps < 0) return CO_OK;
+    const uint64_t begin = trace_begin();
     int r = checkpoint_save(s->output, s->done, s->r->o.checkpoint.keep, s->r->engine, s->r->table, s->r->optim->n_state, s->r->config,
                             s->r->world > 1 ? &team : NULL);
+    trace_end(begin, "step", "checkpoint of step %" PRId64, s->done);
     if (r == CO_OK) s->last_saved = s->done;
     return r;
 }
@@ -245,8 +250,10 @@ static int loop(sft *s)
         if (s->flags->step) *s->flags->step = s->done + 1;
         const step_batch *b = s->first;
         const double t = now();
+        const uint64_t waits = trace_begin();
         if (!b) r = loader_next(s->r->train.loader, &b);
         const double waited = s->first ? 0 : now() - t;
+        trace_end(waits, "data", "batch of step %" PRId64, s->done + 1);
         s->first = NULL;
         if (r) break;
         if (s->done == s->first_step + 1) s->second = t;
@@ -254,8 +261,10 @@ static int loop(sft *s)
         const double before = floor(b->epoch - 1e-9), epoch = b->epoch;
         queued_step *this = &q[s->done & 1], *last = &q[(s->done + 1) & 1];
         this->started = t;
+        const uint64_t steps = trace_begin();
         r = train_step(s, b, this);
         this->m.data_wait_s = waited;
+        trace_end(steps, "step", "step %" PRId64, s->done);
         if (r == CO_OK) r = write_down(s, late ? last : this);
         const int epoch_end = epoch >= before + 1 - 1e-9 && fabs(epoch - round(epoch)) < 1e-9;
         const int evaluates = s->r->eval.loader && ((o->eval.every > 0 ? s->done % o->eval.every == 0 : epoch_end) || s->done == s->total);
@@ -328,6 +337,16 @@ static int prepare(sft *s)
     return e;
 }
 
+/* [log] trace: a file each rank, of this start alone. */
+static int begin_trace(sft *s)
+{
+    if (!s->r->o.log.trace) return CO_OK;
+    char *path = s->r->world > 1 ? mem_printf("%s/trace-%d.json", s->output, s->r->rank) : mem_printf("%s/trace.json", s->output);
+    const int r = path ? trace_open(path, s->r->rank) : CO_E_NOMEM;
+    mem_free(path);
+    return r;
+}
+
 static int begin_output(sft *s)
 {
     int e = s->flags->overwrite ? remove_earlier(s->output) : CO_OK;
@@ -342,6 +361,7 @@ int sft_run(run *r, sft_flags *f)
     int e = find_start_together(&s);
     if (e == CO_OK) e = prepare(&s);
     if (e == CO_OK) e = ranks_agree(r, r->rank == 0 ? begin_output(&s) : CO_OK);
+    if (e == CO_OK) e = ranks_agree(r, begin_trace(&s));
     if (e == CO_OK) {
         progress_open(r->rank == 0 ? r->o.log.progress : PROGRESS_OFF);
         if (r->rank == 0) describe(r);
@@ -354,5 +374,6 @@ int sft_run(run *r, sft_flags *f)
     if (r->world == 1) f->stopped = *f->stop;
     if (e == CO_OK) e = ranks_agree(r, run_write_report(r, !f->stopped)); /* who interrupts a run does not wait for answers */
     metrics_close(s.log);
+    trace_close();
     return e;
 }

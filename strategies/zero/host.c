@@ -38,7 +38,12 @@ static int update(zero *z, const zero_job *j)
 
 int zero_run_job(zero *z, const zero_job *j)
 {
-    const int r = j->after ? z->a.backend->event_sync(z->a.backend_self, j->after) : CO_OK;
+    static const char *const names[] = {[ZERO_ADD] = "add gradients", [ZERO_SQUARES] = "sum squares", [ZERO_UPDATE] = "update"};
+    const co_trace *trace = z->a.host->extension(z->a.host, CO_TRACE_ID);
+    int r = j->after ? z->a.backend->event_sync(z->a.backend_self, j->after) : CO_OK;
     if (r) return r;
-    return j->what == ZERO_ADD ? add(z, j) : j->what == ZERO_SQUARES ? squares(z, j->bucket) : update(z, j);
+    const uint64_t begin = trace ? trace->begin() : 0;
+    r = j->what == ZERO_ADD ? add(z, j) : j->what == ZERO_SQUARES ? squares(z, j->bucket) : update(z, j);
+    if (trace) trace->end(begin, "host", names[j->what]);
+    return r;
 }

@@ -96,6 +96,13 @@ if command -v script >/dev/null; then
   check "rewritten in place" [ "$(grep -c 'step 1/3' typescript)" -le 1 ]
 fi
 check "plain lines" sh -c "'$run' train.ini run.output=plain run.max_steps=3 2>&1 >/dev/null | grep -cE '^step [123]/3  loss ' | grep -qx 3"
+check "log.trace" "$run" -q train.ini run.output=traced run.max_steps=2 log.trace=1
+check "a span each step" is "$(grep -cE '"name":"step [12]","cat":"step","ph":"X","ts":[0-9.]+,"dur":[0-9.]+,"pid":0' traced/trace.json)" 2
+for span in '"block/forward 1","cat":"unit"' '"block/backward 1","cat":"unit"' '"batch of step 1","cat":"data"' '"checkpoint of step 2","cat":"step"' '"step 2","cat":"strategy"'; do
+  check "a span $span" grep -qF "$span" traced/trace.json
+done
+check "whole to its end" is "$(tail -n 1 traced/trace.json)" "]"
+check "no trace unless asked for" [ ! -e plain/trace.json ]
 check "-q: silence" sh -c "[ -z \"\$('$run' -q train.ini run.output=silent run.max_steps=2 2>&1)\" ]"
 check "--help" sh -c "'$run' --help | grep -q -- --print-config"
 check "--version" sh -c "'$run' --version | grep -qE '^coati-run [0-9]'"

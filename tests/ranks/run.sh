@@ -56,6 +56,15 @@ for s in "zero2 4 ddp 2" "ddp 2 zero3 4" "gemini 2 zero1 1"; do
 done
 check "another global batch is refused" exits 2 "4 ranks wrote" "$run" -q --nproc 2 train.ini run.output=ddp-4 strategy.name=ddp batch.accumulation=1 --resume "${with_eval[@]}"
 
+# A trace each rank, with its number on every span; updates in host memory on a thread of their own.
+check "traced" ranks 2 zero2_cpu traced log.trace=1
+for r in 0 1; do
+  for span in '"name":"reduce_scatter[^"]*","cat":"comm"' '"name":"all_gather[^"]*","cat":"comm"' '"name":"update","cat":"host"'; do
+    check "rank $r: $span" grep -qE "$span,.*\"pid\":$r," traced/trace-$r.json
+  done
+  check "rank $r: the update on another thread" is "$(grep '"cat":"host"' traced/trace-$r.json | grep -c '"tid":1}')" 0
+done
+
 # What is said without starting anything.
 check "--plan for ranks" sh -c "'$run' --plan --nproc 8 train.ini strategy.name=zero2 > plan.txt && grep -q '^ranks 0 to 7 of 8, each:' plan.txt"
 check "--check for ranks" exits 0 "ok: 48 records" "$run" --check --nproc 4 train.ini strategy.name=ddp

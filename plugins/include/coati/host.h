@@ -26,7 +26,8 @@ struct co_host {
     /* [any] Counter-based (Philox 4x32-10): same (seed, stream, counter), same value, on every rank. */
     uint64_t (*random)(const co_host *h, uint64_t stream, uint64_t counter);
     /* [any] Optional host features by id; NULL if absent. "coati.seed/1": const uint64_t *, the key of random(), for
-     * backends that draw on the device. CO_CACHE_ID: const co_cache *, for what may be kept from one start to the next. */
+     * backends that draw on the device. CO_CACHE_ID: const co_cache *, for what may be kept from one start to the next.
+     * CO_TRACE_ID: const co_trace *. */
     const void *(*extension)(const co_host *h, const char *id);
 };
 
@@ -38,5 +39,13 @@ typedef struct co_cache {
     uint32_t may_write; /* 0: look only, as under --check */
     const char *folder;
 } co_cache;
+
+/* Spans of time for the run's trace ([log] trace), on the thread that calls. Costs next to nothing where none is written. */
+#define CO_TRACE_ID "coati.trace/1"
+typedef struct co_trace {
+    uint32_t struct_size;
+    uint64_t (*begin)(void);                                              /* [any] 0: nothing is traced */
+    void (*end)(uint64_t begin, const char *category, const char *name);  /* [any] from begin until now; 0: nothing happens */
+} co_trace;
 #define CO_FAIL(h, code, ...) ((h)->fail((h), (code), __FILE__, __LINE__, __VA_ARGS__))
 #endif
