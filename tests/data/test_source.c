@@ -6,7 +6,10 @@
 #include "datasets/json/file.h"
 #include "datasets/source/cache.h"
 
+#include <dirent.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
 #include <utime.h>
 
 static const char text[] = "{\"a\":\"one\"}\n\n{\"a\":\"two \\u590f\"}\r\n{\"a\":3, \"b\":[1,{\"c\":2}]}\n";
@@ -146,6 +149,40 @@ static void flip(const char *path, long at)
     if (f) fclose(f);
 }
 
+/* Ranks of a run open one file at the same time: each gets all of it, and one copy is left, without anything half written. */
+static void test_together(const co_host *h, const char *path, int64_t n)
+{
+    enum { RANKS = 4 };
+    pid_t child[RANKS];
+    struct dirent *e;
+    int files = 0, halves = 0;
+    DIR *d;
+    CHECK(!system("rm -rf test_source_cache.tmp"));
+    for (int i = 0; i < RANKS; i++) {
+        child[i] = fork();
+        if (child[i] == 0) {
+            void *self;
+            check_failed = 0;
+            const int64_t got = count(h, path, &self);
+            const int rc = got == n ? read_at(self, n - 1) : -1;
+            json_file_close(self);
+            _exit(rc || check_failed);
+        }
+    }
+    for (int i = 0; i < RANKS; i++) {
+        int status = 1;
+        CHECK(child[i] > 0 && waitpid(child[i], &status, 0) == child[i] && status == 0);
+    }
+    d = opendir(cache.folder);
+    CHECK(d);
+    while (d && (e = readdir(d))) {
+        files += strstr(e->d_name, ".text") != NULL;
+        halves += strstr(e->d_name, ".tmp") != NULL;
+    }
+    if (d) closedir(d);
+    CHECK_MSG(files == 1 && halves == 0, "%d copies, %d half written", files, halves);
+}
+
 static void test_copies(int zstd)
 {
     co_host h = fake_host;
@@ -197,6 +234,7 @@ static void test_copies(int zstd)
     struct utimbuf t = { 1000, 1000 }; /* changed since: made anew */
     CHECK(!stat(kept, &first) && !utime(path, &t) && count(&h, path, &self) == n && !stat(kept, &second) && first.st_ino != second.st_ino);
     json_file_close(self);
+    test_together(&h, path, n);
     free(kept);
     free(p.data);
     free(s);
