@@ -37,10 +37,14 @@ int run_check_memory(const run *r)
     size_t available = 0, all = 0;
     engine_bytes(r->engine, &m);
     int s = PLUGIN("the backend's memory()", r->backend->memory(r->backend_self, &available, &all));
-    if (s || m.total <= available) return s;
+    /* Ranks of a machine share its memory; of GPUs each is taken to have its own. Planned ones may be on other machines. */
+    const int32_t sharing = r->plan_world || r->backend->flags & CO_BACKEND_ASYNC || r->local_world < 1 ? 1 : r->local_world;
+    if (s || m.total <= available / (size_t)sharing) return s;
+    char who[40] = "the run needs";
+    if (sharing > 1) snprintf(who, sizeof who, "%d ranks on one machine need", sharing);
     char *table = run_plan_text(r);
     const size_t activations = m.saved + m.hidden;
-    s = FAIL(CO_E_NOMEM, "the run needs %.1f GiB and %.1f GiB are free\n%s%s%s", (double)m.total / 1073741824, (double)available / 1073741824,
+    s = FAIL(CO_E_NOMEM, "%s %.1f GiB and %.1f GiB are free\n%s%s%s", who, (double)m.total * sharing / 1073741824, (double)available / 1073741824,
              table ? table : "",
              activations > m.total / 4 && !r->o.model.checkpointing ? "set [model] checkpointing = block, " : "",
              activations > m.total / 4 ? "or lower [batch] size (raise accumulation to keep the global batch) or [dataset] max_len"

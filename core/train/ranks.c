@@ -54,7 +54,7 @@ int ranks_agree(run *r, int status)
         r->together = w->code < 0;
         if (alike && failed == r->world) s = FAIL(w->code, "%s", w->text);
         else if (failed == 1) s = FAIL(w->code, "rank %d on %s: %s", first, w->node, w->text);
-        else s = FAIL(w->code, "rank %d on %s: %s (and %d more ranks)", first, w->node, w->text, failed - 1);
+        else s = FAIL(w->code, "rank %d on %s: %s (and %d more)", first, w->node, w->text, failed - 1);
     }
     mem_free(all);
     return s;

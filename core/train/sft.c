@@ -327,10 +327,11 @@ static int prepare(sft *s)
     const metrics_named named = run_metrics(r);
     int e = run_check_memory(r);
     if (e == CO_OK) e = metrics_check_names(&named);
+    e = ranks_agree(r, e); /* nobody takes memory while another looks what is free */
     if (e == CO_OK) e = run_allocate(r);
     if (e == CO_OK && s->done) e = checkpoint_load(s->output, s->done, r->engine, r->table, r->optim->n_state);
     if (e == CO_OK) e = read_first(s);
-    e = ranks_agree(r, e);
+    if (!r->together) e = ranks_agree(r, e);
     /* The same counts from files that differ? Then at least the first step's samples do. */
     if (e == CO_OK && s->first) e = ranks_same_number(r, "the first step's count of label tokens", s->first->n_labels, "other data");
     if (e == CO_OK && s->done && r->rank == 0) progress_note("resumed from step %" PRId64 " of %" PRId64, s->done, s->total);

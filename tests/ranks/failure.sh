@@ -16,6 +16,13 @@ sed '2s/"output"/"outptu"/; 3s/{/[/' "$COATI_SRC/tools/quickstart/train.json" > 
 once "broken data" 3 'broken.json' "$run" --nproc 2 train.ini dataset.path=broken.json strategy.name=ddp
 check "nothing was written" [ ! -e out ]
 
+# Ranks of a machine share its memory: what is enough for one alone is not for two.
+total() { "$run" --plan train.ini batch.size="$1" 2>/dev/null | awk '$1 == "total" { print $2 }'; }
+free=$(awk '$1 == "MemAvailable:" { printf "%.0f", $2 * 1024 }' /proc/meminfo)
+size=$(awk -v a="$(total 1000)" -v b="$(total 2000)" -v f="$free" 'BEGIN { printf "%d", 1000 * (0.7 * f - a) / (b - a) + 1000 }')
+check "memory for two" exits 4 "2 ranks on one machine need" "$run" --nproc 2 train.ini strategy.name=ddp batch.size="$size"
+check "nothing was written" [ ! -e out ]
+
 # Ranks that are not the same run.
 check "another configuration" exits 2 "rank 1 on $(hostname): another train.ini than rank 0: [optimizer] lr is 0.5 here and 1e-3 there" \
   "${bare[@]}" -n 1 "$run" -q train.ini strategy.name=ddp : -n 1 "$run" -q train.ini strategy.name=ddp optimizer.lr=0.5
@@ -42,7 +49,8 @@ done
 # A disk that is full for one rank: nobody has a checkpoint of that step, the earlier one stays, and the code says why.
 if [ -z "${SHORT:-}" ]; then # preloading is not for sanitized programs
   full=("$run" -q --nproc 2 train.ini run.output=full strategy.name=zero2 run.max_steps=6 checkpoint.every=3 checkpoint.keep=5 log.tensorboard=0 run.save_model=0 log.samples=0)
-  check "a full disk" exits 4 "checkpoint of step 6: cannot write" env FULL_DISK_UNDER=full/checkpoints/step-6 FULL_DISK_AFTER=300000 LD_PRELOAD="$FULL_DISK" "${full[@]}"
+  check "a full disk" exits 4 "disk full" env FULL_DISK_UNDER=full/checkpoints/step-6 FULL_DISK_AFTER=300000 LD_PRELOAD="$FULL_DISK" "${full[@]}"
+  check "a full disk: at which step" grep -q "checkpoint of step 6: " out.log
   check "a full disk: the checkpoint before, and no half one" [ "$(ls full/checkpoints)" = step-3 ]
   check "with room again it goes on" "${full[@]}"
 fi

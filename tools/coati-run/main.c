@@ -196,7 +196,7 @@ int main(int argc, char **argv)
     const int running = job == 0;
     if (running && !nproc) {
         share_cores();
-        catch_signals();
+        if (getenv(BOARD_ENV)) catch_signals(); /* from here on it may be told to stop */
         me = board_join(launched("OMPI_COMM_WORLD_RANK", 0), &b);
     }
     flags.step = me ? &me->step : &own_step;
@@ -230,6 +230,7 @@ int main(int argc, char **argv)
         } else if (s == CO_OK && job == DUMP) {
             s = dump_batches(&r, dump_dir);
         } else if (s == CO_OK) {
+            catch_signals();
             s = sft_run(&r, &flags);
         }
     }
