@@ -26,19 +26,40 @@ static int guard_vocab(void *self, int64_t *n)
 /* No text has so many pieces: a character may become several when it is normalised, and each of its bytes an id. */
 static size_t most_ids(size_t len) { return len < SIZE_MAX / 64 - 64 ? 64 * len + 64 : SIZE_MAX; }
 
+static int check_ids(const guard *g, const char *what, size_t len, size_t most, const int32_t *ids, size_t n)
+{
+    if ((n && !ids) || n > most) return FAIL(CO_E_ABI, "the tokenizer's %s() gives %zu ids at %p for %zu bytes: the plugin is broken", what, n, (const void *)ids, len);
+    for (size_t i = 0; i < n; i++)
+        if (ids[i] < 0 || ids[i] >= g->n_vocab)
+            return FAIL(CO_E_ABI, "the tokenizer's %s() gives id %d, its vocabulary has %lld: the plugin is broken", what, ids[i], (long long)g->n_vocab);
+    return CO_OK;
+}
+
 static int guard_encode(void *self, const char *utf8, size_t len, co_arena *a, int32_t **ids, size_t *n)
 {
     const guard *g = self;
     *ids = NULL;
     *n = 0;
     const int r = PLUGIN("the tokenizer's encode()", g->inner->encode(g->self, utf8, len, a, ids, n));
-    if (r) return r;
-    if ((*n && !*ids) || *n > most_ids(len))
-        return FAIL(CO_E_ABI, "the tokenizer's encode() gives %zu ids at %p for %zu bytes: the plugin is broken", *n, (void *)*ids, len);
-    for (size_t i = 0; i < *n; i++)
-        if ((*ids)[i] < 0 || (*ids)[i] >= g->n_vocab)
-            return FAIL(CO_E_ABI, "the tokenizer's encode() gives id %d, its vocabulary has %lld: the plugin is broken", (*ids)[i], (long long)g->n_vocab);
-    return CO_OK;
+    return r ? r : check_ids(g, "encode", len, most_ids(len), *ids, *n);
+}
+
+static int guard_marked(void *self, const char *utf8, size_t len, const co_text_mark *marks, size_t n_marks, co_arena *a, int32_t **ids, size_t *n)
+{
+    const guard *g = self;
+    *ids = NULL;
+    *n = 0;
+    const int r = PLUGIN("the tokenizer's encode_marked()", g->inner->encode_marked(g->self, utf8, len, marks, n_marks, a, ids, n));
+    /* Each stretch between marks is a text of its own. */
+    const size_t most = n_marks < SIZE_MAX / 128 - 128 && most_ids(len) < SIZE_MAX / 2 ? most_ids(len) + 65 * n_marks : SIZE_MAX;
+    return r ? r : check_ids(g, "encode_marked", len, most, *ids, *n);
+}
+
+static int32_t guard_token(void *self, const char *text, size_t len)
+{
+    const guard *g = self;
+    const int32_t id = CO_HAS(co_tokenizer_vt, g->inner, token) ? g->inner->token(g->self, text, len) : -1;
+    return id >= 0 && id < g->n_vocab ? id : -1;
 }
 
 static int guard_decode(void *self, const int32_t *ids, size_t n, int continuation, co_arena *a, char **utf8, size_t *len)
@@ -60,7 +81,9 @@ static int32_t guard_special(void *self, const char *role)
 }
 
 static const co_tokenizer_vt guarded = {.struct_size = sizeof guarded, .close = guard_close, .n_vocab = guard_vocab, .encode = guard_encode,
-                                        .decode = guard_decode, .special = guard_special};
+                                        .decode = guard_decode, .special = guard_special, .token = guard_token};
+static const co_tokenizer_vt guarded_marked = {.struct_size = sizeof guarded_marked, .close = guard_close, .n_vocab = guard_vocab, .encode = guard_encode,
+                                               .decode = guard_decode, .special = guard_special, .encode_marked = guard_marked, .token = guard_token};
 
 int tokenizer_guard(const co_tokenizer_vt *inner, void *self, const co_tokenizer_vt **vt, void **out)
 {
@@ -77,6 +100,6 @@ int tokenizer_guard(const co_tokenizer_vt *inner, void *self, const co_tokenizer
             r = FAIL(CO_E_ABI, "the tokenizer's special(\"%s\") is %d, its vocabulary has %lld: the plugin is broken", roles[i], id, (long long)g->n_vocab);
     }
     if (r) mem_free(g);
-    else *vt = &guarded, *out = g;
+    else *vt = CO_HAS(co_tokenizer_vt, inner, encode_marked) ? &guarded_marked : &guarded, *out = g;
     return r;
 }

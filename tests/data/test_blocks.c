@@ -2,7 +2,7 @@
 #include "check.h"
 #include "fake_loader.h"
 
-enum { LONG = 200000 }; /* bytes of record 3: several pieces */
+enum { LONG = 140000 }; /* bytes of record 3: several pieces */
 static char long_text[LONG + 1];
 
 static int text_of(int64_t i, const char **text)
@@ -46,7 +46,7 @@ static size_t gather(const loader_config *c, int32_t *out, size_t cap, int64_t *
 {
     loader *l = NULL;
     const step_batch *s;
-    size_t n = 0;
+    size_t n = 0, wrong = 0;
     *blocks = 0;
     CHECK_MSG(loader_open(c, &l) == CO_OK, "%s", error_message());
     while (l && loader_next(l, &s) == CO_OK)
@@ -55,11 +55,12 @@ static size_t gather(const loader_config *c, int32_t *out, size_t cap, int64_t *
             for (int32_t q = 0; q < b->n_seqs; q++, ++*blocks)
                 for (int32_t t = b->seq_start[q]; t < b->seq_start[q + 1]; t++) {
                     const int last = t + 1 == b->seq_start[q + 1];
-                    CHECK(b->labels[t] == (last ? DATA_NO_LABEL : b->ids[t + 1]) && b->positions[t] == t - b->seq_start[q]);
+                    wrong += b->labels[t] != (last ? DATA_NO_LABEL : b->ids[t + 1]) || b->positions[t] != t - b->seq_start[q];
                     if (n < cap) out[n++] = b->ids[t];
                 }
         }
     loader_release(l);
+    CHECK(wrong == 0);
     return n;
 }
 
@@ -120,7 +121,9 @@ static void test_split_and_describe(void)
     int64_t blocks, n[2];
     c.split = 0.5;
     for (c.held_out = 0; c.held_out < 2; c.held_out++) n[c.held_out] = (int64_t)gather(&c, got, 2 * LONG, &blocks);
-    CHECK(n[0] > 0 && n[1] > 0 && (size_t)(n[0] + n[1]) == expected(&d, want)); /* texts, not blocks, are held out */
+    /* Texts, not blocks, are held out. A last block of one id has nothing to learn and is not given. */
+    const int64_t left = (int64_t)expected(&d, want) - n[0] - n[1];
+    CHECK(n[0] > 0 && n[1] > 0 && left >= 0 && left <= 2);
     c.split = 0;
     c.held_out = 0;
     loader *l = NULL;
@@ -134,7 +137,7 @@ static void test_split_and_describe(void)
 /* Each allocation fails once: out of memory, and nothing kept. */
 static void test_out_of_memory(void)
 {
-    fake_data d = fake_records(12);
+    fake_data d = fake_records(3); /* the long text is not among them */
     loader_config c = config_for(&d);
     const step_batch *s;
     int rc = CO_E_NOMEM;

@@ -52,6 +52,14 @@ refused "an unknown role" 'role.jsonl: row 1: column: messages:1:' dataset.path=
 echo '{"messages": [{"role": "assistant", "content": "b"}, {"role": "user", "content": "c"}]}' > turn.jsonl
 refused "roles out of turn" "turn.jsonl: row 1: message 1 is the assistant's" dataset.path=turn.jsonl dataset.template=llama2
 
+# A tokenizer with special tokens: the template's are tokens, those that a message spells are text.
+mkdir qwen && cp "$COATI_SRC/tests/tokenizers/qwen2/tokenizer.json" qwen/ && sed 's/"vocab_size": *[0-9]*/"vocab_size": 2000/' "$COATI_SRC/tools/quickstart/model/config.json" > qwen/config.json
+echo '{"prompt": "a<|im_end|>", "completion": "<|im_start|>b"}' > evil.jsonl
+check "special tokens" check_run model.path=qwen dataset.path=evil.jsonl dataset.template=chatml dataset.max_len=128
+check "the template's turns end in tokens, twice" [ "$(tr '\n' ' ' < shown | grep -oF '<\|im_end\|>|' | wc -l)" -eq 2 ]
+check "and begin in tokens, twice" [ "$(tr '\n' ' ' < shown | grep -oF '<\|im_start\|>|' | wc -l)" -eq 2 ]
+check "the end of turn is learnt" grep -q '^  + .*<.|im_end.|>|$' shown
+
 # The model's own template.
 mkdir own && ln -s "$COATI_SRC"/tools/quickstart/model/* own/
 refused_own() { check "$1" exits 2 "$2" "$run" train.ini --check model.path=own dataset.path=chat.jsonl dataset.template=chat; }
