@@ -19,7 +19,7 @@ static int begins(const text_file *f, const char *magic, size_t n)
     return f->src.len >= n && !memcmp(f->src.data, magic, n);
 }
 
-int text_open(const co_host *h, const void *opts, void **self)
+int text_file_open(const co_host *h, const void *opts, void **self)
 {
     const text_opts *o = opts;
     text_file *f;
@@ -35,7 +35,7 @@ int text_open(const co_host *h, const void *opts, void **self)
     f->rules = (lines_rules){ .form = (lines_form)o->records, .max_bytes = (size_t)o->record_bytes, .body = begins(f, "\xef\xbb\xbf", 3) ? 3 : 0 };
     if (!rc) rc = lines_index(&f->src, &f->rules, text_forms[o->records], o->common.max_records > 0 ? o->common.max_records : 0, &f->index);
     if (rc) {
-        text_close(f);
+        text_file_close(f);
         return rc;
     }
     f->n = f->index.records;
@@ -44,7 +44,7 @@ int text_open(const co_host *h, const void *opts, void **self)
     return CO_OK;
 }
 
-void text_close(void *self)
+void text_file_close(void *self)
 {
     text_file *f = self;
     if (!f || atomic_fetch_sub(&f->refs, 1) > 1) return;
@@ -53,7 +53,7 @@ void text_close(void *self)
     f->host->free(f->host, f);
 }
 
-int text_clone(void *self, void **other)
+int text_file_clone(void *self, void **other)
 {
     text_file *f = self;
     atomic_fetch_add(&f->refs, 1);
@@ -61,7 +61,7 @@ int text_clone(void *self, void **other)
     return CO_OK;
 }
 
-int text_count(void *self, int64_t *n)
+int text_file_count(void *self, int64_t *n)
 {
     *n = ((text_file *)self)->n;
     return CO_OK;
@@ -96,7 +96,7 @@ static size_t check_utf8(const uint8_t *p, size_t len)
     return len;
 }
 
-int text_read(void *self, int64_t index, co_arena *a, co_field **fields, uint32_t *n)
+int text_file_read(void *self, int64_t index, co_arena *a, co_field **fields, uint32_t *n)
 {
     text_file *f = self;
     line_span span;

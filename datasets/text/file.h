@@ -11,10 +11,10 @@ typedef struct text_opts {
 
 extern const char *const text_forms[]; /* in the order of lines_form */
 
-int text_open(const co_host *h, const void *opts, void **self);
+int text_file_open(const co_host *h, const void *opts, void **self);
 /* Members of co_dataset_vt. */
-void text_close(void *self);
-int text_count(void *self, int64_t *n);
-int text_read(void *self, int64_t index, co_arena *a, co_field **fields, uint32_t *n);
-int text_clone(void *self, void **other);
+void text_file_close(void *self);
+int text_file_count(void *self, int64_t *n);
+int text_file_read(void *self, int64_t index, co_arena *a, co_field **fields, uint32_t *n);
+int text_file_clone(void *self, void **other);
 #endif

@@ -12,11 +12,11 @@ static const char *const text_suffixes[] = { ".txt", ".text", ".txt.gz", ".txt.z
 static const co_dataset_vt text_vt = {
     .struct_size = sizeof(co_dataset_vt),
     .suffixes = text_suffixes,
-    .open = text_open,
-    .close = text_close,
-    .count = text_count,
-    .read = text_read,
-    .clone = text_clone,
+    .open = text_file_open,
+    .close = text_file_close,
+    .count = text_file_count,
+    .read = text_file_read,
+    .clone = text_file_clone,
 };
 static const co_feature text_feature = {
     .struct_size = sizeof(co_feature),

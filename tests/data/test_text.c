@@ -10,7 +10,7 @@ static void *open_text(const char *path, int form, int64_t bytes, int64_t max, i
 {
     const text_opts o = { { path, max }, form, bytes };
     void *self = NULL;
-    const int rc = text_open(&fake_host, &o, &self);
+    const int rc = text_file_open(&fake_host, &o, &self);
     CHECK_MSG(rc == want, "%d: %s", rc, error_message());
     return rc ? NULL : self;
 }
@@ -23,18 +23,18 @@ static void expect(const void *data, size_t len, int form, int64_t bytes, const 
     char got[512] = "";
     int64_t n = 0;
     if (!self) return;
-    CHECK(text_count(self, &n) == CO_OK && text_clone(self, &clone) == CO_OK);
+    CHECK(text_file_count(self, &n) == CO_OK && text_file_clone(self, &clone) == CO_OK);
     for (int64_t i = 0; i < n; i++) {
         co_field *f;
         uint32_t n_f;
-        CHECK_MSG(text_read(clone, i, a, &f, &n_f) == CO_OK, "%s", error_message());
+        CHECK_MSG(text_file_read(clone, i, a, &f, &n_f) == CO_OK, "%s", error_message());
         CHECK(n_f == 1 && strcmp(f->name, "text") == 0 && f->type == CO_FIELD_STR && f->data[f->len] == 0);
         snprintf(got + strlen(got), sizeof got - strlen(got), "%s%s", i ? "|" : "", f->data);
     }
     CHECK_STR(got, want);
-    CHECK(text_read(self, n, a, NULL, NULL) == CO_END);
-    text_close(clone);
-    text_close(self);
+    CHECK(text_file_read(self, n, a, NULL, NULL) == CO_END);
+    text_file_close(clone);
+    text_file_close(self);
     arena_free(a);
 }
 
@@ -50,10 +50,10 @@ static void test_not_utf8(void)
         uint32_t n;
         const int len = snprintf(text, sizeof text, "good line of text\nand here %s\nfine \xe5\xa4\x8f\n", bad[i]);
         void *self = open_text(temp_file("bad.txt", text, (size_t)len), LINES_EACH, 100, 0, CO_OK);
-        CHECK(text_read(self, 0, a, &f, &n) == CO_OK && text_read(self, 2, a, &f, &n) == CO_OK);
-        CHECK(text_read(self, 1, a, &f, &n) == CO_E_FORMAT);
+        CHECK(text_file_read(self, 0, a, &f, &n) == CO_OK && text_file_read(self, 2, a, &f, &n) == CO_OK);
+        CHECK(text_file_read(self, 1, a, &f, &n) == CO_E_FORMAT);
         CHECK_HAS(error_message(), "bad.txt: row 2 (byte 27): expected UTF-8, found byte 0x");
-        text_close(self);
+        text_file_close(self);
     }
     arena_free(a);
 }
@@ -69,20 +69,20 @@ static void test_pieces(void)
     packed p = pack_gzip(text, n);
     void *self = open_text(temp_file("pieces.txt.gz", p.data, p.len), LINES_WHOLE, 5000, 0, CO_OK);
     size_t at = 0;
-    CHECK(text_count(self, &records) == CO_OK && records > 60 && records < 80);
+    CHECK(text_file_count(self, &records) == CO_OK && records > 60 && records < 80);
     for (int64_t i = 0; i < records; i++) {
         co_field *f;
         uint32_t n_f;
         arena_reset(a);
-        CHECK(text_read(self, i, a, &f, &n_f) == CO_OK && f->len <= 5000 && f->len > 0);
+        CHECK(text_file_read(self, i, a, &f, &n_f) == CO_OK && f->len <= 5000 && f->len > 0);
         if (at + f->len <= n) memcpy(back + at, f->data, f->len);
         at += f->len;
     }
     CHECK(at == n && memcmp(back, text, n) == 0);
-    text_close(self);
+    text_file_close(self);
     self = open_text(temp_file("pieces.txt.gz", p.data, p.len), LINES_WHOLE, 5000, 3, CO_OK); /* max_records */
-    CHECK(text_count(self, &records) == CO_OK && records == 3);
-    text_close(self);
+    CHECK(text_file_count(self, &records) == CO_OK && records == 3);
+    text_file_close(self);
     free(p.data);
     arena_free(a);
 }
