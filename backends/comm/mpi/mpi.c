@@ -5,6 +5,7 @@
  * Messages go in rounds of `segment` bytes a piece, so that what is held beside the caller's buffers is bounded. Where the
  * backend is async, device memory goes through pinned memory round by round and the stream is waited for: meant for tests
  * and for start-up, not for speed. Elsewhere everything has happened when a call returns, which is stream order. */
+#include "pieces.h"
 #include "place.h"
 #include "sum.h"
 #include <string.h>
@@ -107,20 +108,6 @@ static int mpi_split(void *self, int32_t color, int32_t key, void **sub)
 }
 
 /* ---- rounds ------------------------------------------------------------------------------------------------------ */
-/* Elements of piece j in the round that begins `at` elements into every piece. */
-static int64_t share(const mpi_comm *c, int j, int64_t at, int64_t most)
-{
-    const int64_t left = c->bounds[j + 1] - c->bounds[j] - at;
-    return left < 0 ? 0 : left < most ? left : most;
-}
-static int64_t longest(const mpi_comm *c)
-{
-    int64_t n = 0;
-    for (int j = 0; j < c->at.world; j++)
-        if (c->bounds[j + 1] - c->bounds[j] > n) n = c->bounds[j + 1] - c->bounds[j];
-    return n;
-}
-
 static int stage(mpi_comm *c, void *to, const void *from, size_t bytes, co_stream on)
 {
     return bytes ? c->be->copy(c->be_self, to, from, bytes, on) : CO_OK;
@@ -130,13 +117,13 @@ static int stage(mpi_comm *c, void *to, const void *from, size_t bytes, co_strea
 static int reduce_pieces(mpi_comm *c, const char *in, char *out, co_dtype t, co_stream on, const char *what, int64_t n)
 {
     const size_t size = co_dtype_bytes(t);
-    const int64_t most = (int64_t)(c->segment / size), end = longest(c);
+    const int64_t most = (int64_t)(c->segment / size), end = piece_longest(c->bounds, c->at.world);
     int r = CO_OK, e = MPI_SUCCESS;
     for (int64_t at = 0; at < end && r == CO_OK; at += most) {
-        const int64_t mine = share(c, c->at.rank, at, most);
+        const int64_t mine = piece_share(c->bounds, c->at.rank, at, most);
         int pending = 0;
         for (int j = 0; j < c->at.world && c->staged && r == CO_OK; j++)
-            r = stage(c, c->staged + (size_t)j * c->segment, in + (size_t)(c->bounds[j] + at) * size, (size_t)share(c, j, at, most) * size, on);
+            r = stage(c, c->staged + (size_t)j * c->segment, in + (size_t)(c->bounds[j] + at) * size, (size_t)piece_share(c->bounds, j, at, most) * size, on);
         if (r == CO_OK && c->staged) r = c->be->stream_sync(c->be_self, on);
         if (r) return r;
         for (int j = 0; j < c->at.world && !e; j++) {
@@ -145,7 +132,7 @@ static int reduce_pieces(mpi_comm *c, const char *in, char *out, co_dtype t, co_
         }
         for (int k = 1; k <= c->at.world && !e; k++) { /* each rank begins with its neighbour, not all with rank 0 */
             const int j = (c->at.rank + k) % c->at.world;
-            const int64_t m = share(c, j, at, most);
+            const int64_t m = piece_share(c->bounds, j, at, most);
             const char *piece = c->staged ? c->staged + (size_t)j * c->segment : in + (size_t)(c->bounds[j] + at) * size;
             if (j == c->at.rank) c->from[j] = piece;
             else if (m) e = MPI_Isend(piece, (int)(m * (int64_t)size), MPI_BYTE, j, TAG, c->comm, &c->pending[pending++]);
@@ -163,10 +150,10 @@ static int reduce_pieces(mpi_comm *c, const char *in, char *out, co_dtype t, co_
 /* Piece `rank` of buf to everybody, and theirs into buf. */
 static int gather_pieces(mpi_comm *c, char *buf, size_t size, co_stream on, const char *what, int64_t n)
 {
-    const int64_t most = (int64_t)(c->segment / size), end = longest(c);
+    const int64_t most = (int64_t)(c->segment / size), end = piece_longest(c->bounds, c->at.world);
     int r = CO_OK, e = MPI_SUCCESS;
     for (int64_t at = 0; at < end && r == CO_OK; at += most) {
-        const int64_t mine = share(c, c->at.rank, at, most);
+        const int64_t mine = piece_share(c->bounds, c->at.rank, at, most);
         const char *own = buf + (size_t)(c->bounds[c->at.rank] + at) * size;
         int pending = 0;
         if (c->staged) {
@@ -178,7 +165,7 @@ static int gather_pieces(mpi_comm *c, char *buf, size_t size, co_stream on, cons
         }
         for (int k = 1; k < c->at.world && !e; k++) {
             const int j = (c->at.rank + k) % c->at.world;
-            const int64_t m = share(c, j, at, most);
+            const int64_t m = piece_share(c->bounds, j, at, most);
             char *const to = c->staged ? c->staged + (size_t)j * c->segment : buf + (size_t)(c->bounds[j] + at) * size;
             if (m) e = MPI_Irecv(to, (int)(m * (int64_t)size), MPI_BYTE, j, TAG, c->comm, &c->pending[pending++]);
             if (!e && mine) e = MPI_Isend(own, (int)(mine * (int64_t)size), MPI_BYTE, j, TAG, c->comm, &c->pending[pending++]);
@@ -187,7 +174,7 @@ static int gather_pieces(mpi_comm *c, char *buf, size_t size, co_stream on, cons
         if (e) return fail_mpi(c, e, what, n);
         for (int j = 0; j < c->at.world && c->staged && r == CO_OK; j++)
             if (j != c->at.rank)
-                r = stage(c, buf + (size_t)(c->bounds[j] + at) * size, c->staged + (size_t)j * c->segment, (size_t)share(c, j, at, most) * size, on);
+                r = stage(c, buf + (size_t)(c->bounds[j] + at) * size, c->staged + (size_t)j * c->segment, (size_t)piece_share(c->bounds, j, at, most) * size, on);
         if (r == CO_OK && c->staged) r = c->be->stream_sync(c->be_self, on);
     }
     return r;
@@ -204,7 +191,7 @@ static int mpi_all_reduce(void *self, void *buf, int64_t n, co_dtype t, co_strea
     mpi_comm *c = self;
     int r = check(c, n, "all_reduce");
     if (r || c->at.world == 1) return r;
-    for (int j = 0; j <= c->at.world; j++) c->bounds[j] = n / c->at.world * j + n % c->at.world * j / c->at.world;
+    piece_cut(c->bounds, c->at.world, n);
     const size_t size = co_dtype_bytes(t);
     r = reduce_pieces(c, buf, (char *)buf + (size_t)c->bounds[c->at.rank] * size, t, on, "all_reduce", n);
     return r ? r : gather_pieces(c, buf, size, on, "all_reduce", n);

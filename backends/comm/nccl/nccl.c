@@ -6,6 +6,7 @@
  * same bits as comm mpi whatever the transport. all_gather and broadcast are NCCL's.
  *
  * Nothing waits for the host. A call on stream NULL, the backend's own, runs on a stream of the comm between two events. */
+#include "../mpi/pieces.h"
 #include "../mpi/place.h"
 #include "sum.h"
 #include <cuda_runtime_api.h>
@@ -177,33 +178,19 @@ static int leave(nccl_comm *c, co_stream on, int r)
 }
 
 /* ---- rounds -------------------------------------------------------------------------------------------------------- */
-/* Elements of piece j in the round that begins `at` elements into every piece. */
-static int64_t share(const nccl_comm *c, int j, int64_t at, int64_t most)
-{
-    const int64_t left = c->bounds[j + 1] - c->bounds[j] - at;
-    return left < 0 ? 0 : left < most ? left : most;
-}
-static int64_t longest(const nccl_comm *c)
-{
-    int64_t n = 0;
-    for (int j = 0; j < c->at.world; j++)
-        if (c->bounds[j + 1] - c->bounds[j] > n) n = c->bounds[j + 1] - c->bounds[j];
-    return n;
-}
-
 /* The sum of everybody's piece `rank`, into `out`. in + bounds[j]: this rank's contribution to piece j. */
 static int reduce_pieces(nccl_comm *c, const char *in, char *out, co_dtype t, cudaStream_t on, const char *what, int64_t n)
 {
     const size_t size = co_dtype_bytes(t);
-    const int64_t most = (int64_t)(c->segment / size), end = longest(c);
+    const int64_t most = (int64_t)(c->segment / size), end = piece_longest(c->bounds, c->at.world);
     const int me = c->at.rank, world = c->at.world;
     int r = CO_OK;
     for (int64_t at = 0; at < end && r == CO_OK; at += most) {
-        const int64_t mine = share(c, me, at, most);
+        const int64_t mine = piece_share(c->bounds, me, at, most);
         ncclResult_t e = ncclGroupStart();
         for (int k = 1; k < world && e == ncclSuccess; k++) { /* each rank begins with its neighbour */
             const int to = (me + k) % world, from = (me - k + world) % world;
-            const size_t sent = (size_t)share(c, to, at, most) * size;
+            const size_t sent = (size_t)piece_share(c->bounds, to, at, most) * size;
             if (sent) e = ncclSend(in + (size_t)(c->bounds[to] + at) * size, sent, ncclUint8, to, c->nccl, on);
             if (e == ncclSuccess && mine) e = ncclRecv(c->arrived + (size_t)from * c->segment, (size_t)mine * size, ncclUint8, from, c->nccl, on);
         }
@@ -240,12 +227,11 @@ static int check(const nccl_comm *c, int64_t n, const char *what)
 static int nccl_all_reduce(void *self, void *buf, int64_t n, co_dtype t, co_stream on)
 {
     nccl_comm *c = self;
-    const int world = c->at.world;
     const size_t size = co_dtype_bytes(t);
     cudaStream_t s;
     int r = check(c, n, "all_reduce");
-    if (r || world == 1) return r;
-    for (int j = 0; j <= world; j++) c->bounds[j] = n / world * j + n % world * j / world;
+    if (r || c->at.world == 1) return r;
+    piece_cut(c->bounds, c->at.world, n);
     r = enter(c, on, &s);
     if (r == CO_OK) r = reduce_pieces(c, buf, (char *)buf + (size_t)c->bounds[c->at.rank] * size, t, s, "all_reduce", n);
     if (r == CO_OK) r = gather_pieces(c, buf, size, s, "all_reduce", n);
