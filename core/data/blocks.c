@@ -1,4 +1,5 @@
 #include "core/data/blocks.h"
+#include "core/data/scan.h"
 #include "core/base/error.h"
 #include "core/base/memory.h"
 
@@ -43,12 +44,8 @@ static int encode_piece(const sample_maker *m, const record *r, size_t at, size_
 typedef struct list { block_piece *p; size_t n, cap; } list;
 
 typedef struct scan_job {
-    pthread_mutex_t mu;
-    int64_t next, n_records, error_at, bad_at, n_bad;
     const int64_t *subset;
     list *chunks; /* by chunk of SCAN_CHUNK records; `first` holds the number of ids until all are there */
-    int code;
-    char error[1024], bad[1024];
 } scan_job;
 
 static int add_piece(list *l, int64_t of, size_t at, size_t n)
@@ -82,45 +79,11 @@ static int scan_record(reader *r, int64_t index, list *l)
     return rc;
 }
 
-static void note(int64_t *at, int64_t index, char *text, size_t cap)
+static int scan_place(void *ctx, reader *r, int64_t place)
 {
-    if (*at < index) return;
-    *at = index;
-    error_take(text, cap);
-}
-
-static void *scan_run(void *arg)
-{
-    reader *r = arg;
-    scan_job *j = r->job;
-    pthread_mutex_lock(&j->mu);
-    /* Chunks are taken in order, so every record before the earliest error is read. */
-    while (j->next < j->n_records && j->next < j->error_at) {
-        int64_t i = j->next, end = i + SCAN_CHUNK < j->n_records ? i + SCAN_CHUNK : j->n_records;
-        list *l = &j->chunks[i / SCAN_CHUNK];
-        int rc = CO_OK;
-        j->next = end;
-        pthread_mutex_unlock(&j->mu);
-        for (; i < end && rc == CO_OK; i++) {
-            rc = scan_record(r, j->subset ? j->subset[i] : i, l);
-            if (rc != CO_E_FORMAT || !r->skip_bad) {
-                if (rc) break;
-                continue;
-            }
-            rc = CO_OK;
-            pthread_mutex_lock(&j->mu);
-            j->n_bad++;
-            note(&j->bad_at, i, j->bad, sizeof j->bad);
-            pthread_mutex_unlock(&j->mu);
-        }
-        pthread_mutex_lock(&j->mu);
-        if (rc && i < j->error_at) {
-            j->code = rc;
-            note(&j->error_at, i, j->error, sizeof j->error);
-        }
-    }
-    pthread_mutex_unlock(&j->mu);
-    return NULL;
+    const scan_job *j = ctx;
+    const int rc = scan_record(r, j->subset ? j->subset[place] : place, &j->chunks[place / SCAN_CHUNK]);
+    return rc == CO_E_FORMAT && r->skip_bad ? CO_END : rc;
 }
 
 static int join_chunks(const scan_job *j, int64_t n_chunks, blocks *b)
@@ -144,23 +107,17 @@ static int join_chunks(const scan_job *j, int64_t n_chunks, blocks *b)
 int blocks_scan(reader *readers, int32_t n_readers, const int64_t *subset, int64_t n_records, int32_t len, blocks *out, char *bad, size_t cap)
 {
     const int64_t n_chunks = (n_records + SCAN_CHUNK - 1) / SCAN_CHUNK;
-    scan_job j = {.n_records = n_records, .subset = subset, .error_at = n_records, .bad_at = n_records};
+    scan_job j = {.subset = subset};
+    scan_found found;
     blocks b = {.len = len};
-    int32_t started = 1;
     j.chunks = mem_calloc((size_t)n_chunks, sizeof *j.chunks);
     if (!j.chunks) return CO_E_NOMEM;
-    pthread_mutex_init(&j.mu, NULL);
-    for (int32_t i = 0; i < n_readers; i++) readers[i].job = &j;
-    /* A thread that does not start is no loss here: the others take its share. */
-    while (started < n_readers && !pthread_create(&readers[started].thread, NULL, scan_run, &readers[started])) started++;
-    scan_run(&readers[0]);
-    for (int32_t i = 1; i < started; i++) pthread_join(readers[i].thread, NULL);
-    pthread_mutex_destroy(&j.mu);
-    int rc = j.code ? FAIL(j.code, "%s", j.error) : join_chunks(&j, n_chunks, &b);
+    int rc = scan_places(readers, n_readers, n_records, SCAN_CHUNK, scan_place, &j, &found);
+    if (rc == CO_OK) rc = join_chunks(&j, n_chunks, &b);
     for (int64_t i = 0; i < n_chunks; i++) mem_free(j.chunks[i].p);
     mem_free(j.chunks);
-    b.n_bad = j.n_bad;
-    snprintf(bad, cap, "%s", j.bad);
+    b.n_bad = found.n_bad;
+    snprintf(bad, cap, "%s", found.bad);
     if (rc == CO_OK) *out = b;
     return rc;
 }

@@ -1,4 +1,4 @@
-#include "core/data/reader.h"
+#include "core/data/scan.h"
 #include "core/base/error.h"
 #include "core/base/memory.h"
 
@@ -56,68 +56,29 @@ int reader_make(reader *r, int64_t index, sample *out, sample_state *state)
     return CO_OK;
 }
 
-typedef struct scan_job {
-    pthread_mutex_t mu;
-    int64_t next, n_records;
+typedef struct length_job {
     const int64_t *subset;
     sample_length *lengths;
-    int64_t error_at, bad_at; /* n_records: none */
-    int code;
-    char error[1024], bad[1024];
-} scan_job;
+} length_job;
 
-static void note(int64_t *at, int64_t index, char *text, size_t cap)
+static int take_length(void *ctx, reader *r, int64_t place)
 {
-    if (*at < index) return;
-    *at = index;
-    error_take(text, cap);
-}
-
-static void *scan_run(void *arg)
-{
-    reader *r = arg;
-    scan_job *j = r->job;
-    pthread_mutex_lock(&j->mu);
-    /* Chunks are taken in order, so every record before the earliest error is read. */
-    while (j->next < j->n_records && j->next < j->error_at) {
-        int64_t i = j->next, end = i + SCAN_CHUNK < j->n_records ? i + SCAN_CHUNK : j->n_records;
-        int rc = CO_OK;
-        j->next = end;
-        pthread_mutex_unlock(&j->mu);
-        for (; i < end && !rc; i++) {
-            sample s;
-            sample_state state;
-            rc = reader_make(r, j->subset ? j->subset[i] : i, &s, &state);
-            if (rc) break;
-            j->lengths[i] = (sample_length){ .n = s.n, .n_labels = s.n_labels, .state = (uint8_t)state, .cut = (uint8_t)s.cut };
-            if (state != SAMPLE_BAD) continue;
-            pthread_mutex_lock(&j->mu);
-            note(&j->bad_at, i, j->bad, sizeof j->bad);
-            pthread_mutex_unlock(&j->mu);
-        }
-        pthread_mutex_lock(&j->mu);
-        if (rc && i < j->error_at) {
-            j->code = rc;
-            note(&j->error_at, i, j->error, sizeof j->error);
-        }
-    }
-    pthread_mutex_unlock(&j->mu);
-    return NULL;
+    const length_job *j = ctx;
+    sample s;
+    sample_state state;
+    const int rc = reader_make(r, j->subset ? j->subset[place] : place, &s, &state);
+    if (rc) return rc;
+    j->lengths[place] = (sample_length){ .n = s.n, .n_labels = s.n_labels, .state = (uint8_t)state, .cut = (uint8_t)s.cut };
+    return state == SAMPLE_BAD ? CO_END : CO_OK;
 }
 
 int reader_scan(reader *readers, int32_t n_readers, const int64_t *subset, int64_t n_records, sample_length *lengths,
                 int64_t *first_bad, char *message, size_t cap)
 {
-    scan_job j = { .n_records = n_records, .subset = subset, .lengths = lengths, .error_at = n_records, .bad_at = n_records };
-    int32_t started = 1;
-    pthread_mutex_init(&j.mu, NULL);
-    for (int32_t i = 0; i < n_readers; i++) readers[i].job = &j;
-    /* A thread that does not start is no loss here: the others take its share. */
-    while (started < n_readers && !pthread_create(&readers[started].thread, NULL, scan_run, &readers[started])) started++;
-    scan_run(&readers[0]);
-    for (int32_t i = 1; i < started; i++) pthread_join(readers[i].thread, NULL);
-    pthread_mutex_destroy(&j.mu);
-    *first_bad = j.bad_at < n_records ? j.bad_at : -1;
-    snprintf(message, cap, "%s", j.bad);
-    return j.code ? FAIL(j.code, "%s", j.error) : CO_OK;
+    length_job j = {subset, lengths};
+    scan_found found;
+    const int rc = scan_places(readers, n_readers, n_records, SCAN_CHUNK, take_length, &j, &found);
+    *first_bad = found.first_bad;
+    snprintf(message, cap, "%s", found.bad);
+    return rc;
 }
