@@ -9,6 +9,7 @@
 #include "core/params/hf_config.h"
 
 #define BENCH_MAX_STEPS 256
+#define BENCH_MAX_SETS 16
 
 typedef struct shape { /* a model and a batch */
     const char *name;
@@ -19,6 +20,12 @@ typedef struct shape { /* a model and a batch */
 typedef struct bench_opts {
     const char *threads, *backend, *dtype; /* dtype: fp32, bf16, fp16 */
     int steps, checkpoint, profile, lora_rank;
+    const char *strategy;
+    int accumulation; /* micro-steps a step */
+    int queued;       /* steps are queued one behind the other, as a run does, and not waited for one by one */
+    int no_update;    /* strategy: resident.c's */
+    const char *set[BENCH_MAX_SETS]; /* section.key=value */
+    int n_set;
     int new_tokens; /* above 0: generate that many after prompts of seq_len, instead of training */
 } bench_opts;
 
@@ -26,12 +33,13 @@ typedef struct parts { /* one of each plugin kind, open */
     host *h;
     config *c;
     const co_backend_vt *be, *real; /* be: seen through the profile, if there is one */
+    const co_backend_vt *cpu;       /* beside one with CO_BACKEND_ASYNC */
     const co_comm_vt *comm;
     const co_optimizer_vt *optim;
     const co_loss_vt *loss;
     const co_model_vt *model;       /* that serves the config's model_type; with adapters the wrapper around it */
     const co_strategy_vt *strategy;
-    void *be_self, *comm_self, *optim_self, *loss_self, *model_self, *strategy_opts;
+    void *be_self, *cpu_self, *comm_self, *optim_self, *loss_self, *model_self, *strategy_opts;
     hf_config *hf;
     lora *adapters;
     const co_model_vt *base;
@@ -42,6 +50,8 @@ int parts_open(parts *p, const shape *s, const bench_opts *o); /* parts.c; s NUL
 void parts_close(parts *p);
 /* Every parameter from one table of normal numbers, scaled as the model says: quick also for billions. */
 int parts_fill(const parts *p, engine *e);
+
+extern const co_strategy_vt resident_vt; /* resident.c: everything stands on the device, nothing is updated */
 
 int bench_train(const shape *s, const bench_opts *o);    /* train.c */
 int bench_generate(const shape *s, const bench_opts *o); /* generate.c */

@@ -57,6 +57,11 @@ static const char help[] =
     "  --seq-len N       tokens of each (512)\n"
     "  --backend NAME    cpu or cuda (cpu)\n"
     "  --dtype TYPE      fp32, bf16 or fp16; master weights and states are fp32 (fp32)\n"
+    "  --strategy NAME   any that is installed (naive). With it, and with --accumulation, steps are queued one behind the other as in\n"
+    "                    a run, and products are timed before and after them only\n"
+    "  --set S.KEY=VALUE an option of a plugin, as in train.ini: strategy.device_memory=15GiB; may be repeated\n"
+    "  --accumulation N  micro-steps a step (1)\n"
+    "  --no-update       forward and backward alone, weights and gradients on the device: what a strategy can reach at best\n"
     "  --lora-rank N     train adapters of this rank on all linear layers, the base frozen\n"
     "  --new-tokens N    generate N tokens after each of --seqs prompts of --seq-len tokens, greedy, instead of training\n"
     "  --steps N         counted steps after one warm-up (5)\n"
@@ -107,13 +112,14 @@ static int run(const char *preset, shape *own, const char *file, int update, con
 
 int main(int argc, char **argv)
 {
-    enum { SEQS = 256, NEW, SEQ_LEN, BACKEND, DTYPE, LORA, CONFIG };
+    enum { SEQS = 256, NEW, SEQ_LEN, BACKEND, DTYPE, LORA, CONFIG, STRATEGY, SET, ACCUMULATION, NO_UPDATE };
     static const struct option longs[] = {
         {"preset", 1, 0, 'p'}, {"steps", 1, 0, 's'}, {"threads", 1, 0, 't'}, {"checkpointing", 0, 0, 'c'}, {"profile", 0, 0, 'P'},
         {"config", 1, 0, CONFIG}, {"seqs", 1, 0, SEQS}, {"new-tokens", 1, 0, NEW}, {"seq-len", 1, 0, SEQ_LEN}, {"backend", 1, 0, BACKEND},
-        {"dtype", 1, 0, DTYPE}, {"lora-rank", 1, 0, LORA}, {"update", 1, 0, 'U'}, {"tokenize", 1, 0, 'T'}, {"help", 0, 0, 'h'}, {"version", 0, 0, 'V'}, {0, 0, 0, 0}};
+        {"dtype", 1, 0, DTYPE}, {"lora-rank", 1, 0, LORA}, {"update", 1, 0, 'U'}, {"tokenize", 1, 0, 'T'},
+        {"strategy", 1, 0, STRATEGY}, {"set", 1, 0, SET}, {"accumulation", 1, 0, ACCUMULATION}, {"no-update", 0, 0, NO_UPDATE}, {"help", 0, 0, 'h'}, {"version", 0, 0, 'V'}, {0, 0, 0, 0}};
     const char *preset = "all", *file = NULL, *tokenize = NULL;
-    bench_opts o = {.threads = "0", .steps = 5, .backend = "cpu", .dtype = "fp32"};
+    bench_opts o = {.threads = "0", .steps = 5, .backend = "cpu", .dtype = "fp32", .strategy = "naive", .accumulation = 1};
     shape own = {.seqs = 8, .seq_len = 512};
     int opt, update = 0, r = CO_OK;
     while (r == CO_OK && (opt = getopt_long(argc, argv, "vqh", longs, NULL)) != -1) {
@@ -132,6 +138,13 @@ int main(int argc, char **argv)
         case BACKEND: o.backend = optarg; break;
         case DTYPE: o.dtype = optarg; break;
         case LORA: r = number(optarg, 1, 4096, "--lora-rank", &o.lora_rank); break;
+        case STRATEGY: o.strategy = optarg; o.queued = 1; break;
+        case SET:
+            if (o.n_set == BENCH_MAX_SETS) r = FAIL(CO_E_CONFIG, "--set: at most %d times", BENCH_MAX_SETS);
+            else o.set[o.n_set++] = optarg;
+            break;
+        case ACCUMULATION: r = number(optarg, 1, 1024, "--accumulation", &o.accumulation); o.queued = 1; break;
+        case NO_UPDATE: o.no_update = 1; o.queued = 1; break;
         case 'v': log_level_set(CO_LOG_DEBUG); break;
         case 'q': log_level_set(CO_LOG_ERROR); break;
         case 'h': fputs(help, stdout); return 0;

@@ -15,6 +15,17 @@ static int options_of(parts *p, co_kind kind, const char *name, const co_feature
     return config_bind(p->c, kind_name(kind), (*f)->opts, host_plugin_of(p->h, *f)->magic.opt_stride, name, *opts);
 }
 
+/* Beside an async backend the CPU's, for updates in host memory. */
+static int open_cpu(parts *p)
+{
+    const co_feature *f;
+    void *o;
+    if (!(p->be->flags & CO_BACKEND_ASYNC)) return CO_OK;
+    int r = options_of(p, CO_KIND_BACKEND, "cpu", &f, &o);
+    if (r == CO_OK) p->cpu = host_backend(p->h, f), r = p->cpu->open(host_services(p->h), o, &p->cpu_self), mem_free(o);
+    return r;
+}
+
 static int open_plugins(parts *p, const bench_opts *opts)
 {
     const co_feature *f;
@@ -23,6 +34,7 @@ static int open_plugins(parts *p, const bench_opts *opts)
     int r = strcmp(opts->backend, "cpu") == 0 ? config_set(p->c, "backend", "threads", opts->threads) : CO_OK;
     if (r == CO_OK) r = options_of(p, CO_KIND_BACKEND, opts->backend, &f, &o);
     if (r == CO_OK) p->be = p->real = host_backend(p->h, f), r = p->be->open(h, o, &p->be_self), mem_free(o);
+    if (r == CO_OK) r = open_cpu(p);
     if (r == CO_OK && opts->profile) p->be = profile_over(p->be);
     if (r == CO_OK) r = options_of(p, CO_KIND_COMM, "self", &f, &o);
     if (r == CO_OK) p->comm = host_comm(p->h, f), r = p->comm->open(h, o, p->be, p->be_self, &p->comm_self), mem_free(o);
@@ -30,8 +42,8 @@ static int open_plugins(parts *p, const bench_opts *opts)
     if (r == CO_OK) p->optim = host_optimizer(p->h, f), r = p->optim->open(h, o, &p->optim_self), mem_free(o);
     if (r == CO_OK) r = options_of(p, CO_KIND_LOSS, "causal_lm", &f, &o);
     if (r == CO_OK) p->loss = host_loss(p->h, f), r = p->loss->open(h, o, &p->loss_self), mem_free(o);
-    if (r == CO_OK) r = options_of(p, CO_KIND_STRATEGY, "naive", &f, &p->strategy_opts);
-    if (r == CO_OK) p->strategy = host_strategy(p->h, f);
+    if (r == CO_OK) r = options_of(p, CO_KIND_STRATEGY, opts->strategy, &f, &p->strategy_opts);
+    if (r == CO_OK) p->strategy = opts->no_update ? &resident_vt : host_strategy(p->h, f);
     return r;
 }
 
@@ -55,14 +67,18 @@ static int open_model(parts *p, const shape *s, const bench_opts *o)
     const co_dtype t = strcmp(o->dtype, "bf16") == 0 ? CO_BF16 : strcmp(o->dtype, "fp16") == 0 ? CO_F16 : CO_F32;
     if (r == CO_OK) r = param_table_build(p->model, p->model_self, t, &p->params);
     if (r == CO_OK && p->adapters) r = lora_freeze(p->adapters, p->params);
+    if (r == CO_OK && o->accumulation > 1) param_table_sum_fp32(p->params);
     return r;
 }
 
 int parts_open(parts *p, const shape *s, const bench_opts *o)
 {
     *p = (parts){.h = host_new(NULL), .c = config_new()};
-    int r = p->h && p->c ? open_plugins(p, o) : CO_E_NOMEM;
-    return r == CO_OK && s ? open_model(p, s, o) : r;
+    int r = p->h && p->c ? CO_OK : CO_E_NOMEM;
+    for (int i = 0; i < o->n_set && r == CO_OK; i++) r = config_override(p->c, o->set[i]);
+    if (r == CO_OK) r = open_plugins(p, o);
+    if (r == CO_OK && s) r = open_model(p, s, o);
+    return r == CO_OK ? config_finish(p->c) : r; /* what --set names and nobody has */
 }
 
 void parts_close(parts *p)
@@ -74,6 +90,7 @@ void parts_close(parts *p)
     if (p->loss_self) p->loss->close(p->loss_self);
     if (p->optim_self) p->optim->close(p->optim_self);
     if (p->comm_self) p->comm->close(p->comm_self);
+    if (p->cpu_self) p->cpu->close(p->cpu_self);
     if (p->be_self) p->real->close(p->be_self);
     hf_config_close(p->hf);
     config_free(p->c);

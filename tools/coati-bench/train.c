@@ -39,12 +39,40 @@ static void free_batch(batch *b)
 
 typedef struct timing { /* of the counted steps; a product is timed before each and after the last */
     double step[BENCH_MAX_STEPS], product[BENCH_MAX_STEPS + 1], loss, product_flops;
-    size_t peak_kib;
+    size_t peak_kib, device; /* device: bytes that are gone there since before the engine */
 } timing;
 
-static int run_steps(engine *e, const batch *b, const parts *p, const bench_opts *o, timing *t)
+static int queue_step(engine *e, const batch *b, const bench_opts *o, int64_t step)
 {
-    engine_result res;
+    int r = CO_OK;
+    for (int i = 0; i < o->accumulation && r == CO_OK; i++)
+        r = engine_micro_step(e, &b->b, 1.0 / b->b.n_tokens / o->accumulation, 1, step, i + 1 == o->accumulation, NULL);
+    return r == CO_OK ? engine_step(e, step, 1e-4, 1.0, NULL) : r;
+}
+
+/* Each step's end is taken when the next has been queued, as a run does: updates may go on beside the next step's forward. */
+static int run_queued(engine *e, const batch *b, const bench_opts *o, timing *t)
+{
+    engine_result res = {0};
+    co_step_stats stats;
+    double last = 0;
+    int r = queue_step(e, b, o, 1);
+    for (int i = -1; i < o->steps && r == CO_OK; i++) {
+        if (i + 1 < o->steps) r = queue_step(e, b, o, i + 3);
+        if (r == CO_OK) r = engine_collect(e, i + 2, &res, &stats);
+        const double now = bench_now();
+        if (i >= 0) t->step[i] = now - last;
+        last = now;
+        if (o->profile) profile_step(i >= 0);
+    }
+    t->peak_kib = bench_status_kib("VmHWM:");
+    t->loss = res.loss;
+    return r;
+}
+
+static int run_apart(engine *e, const batch *b, const parts *p, const bench_opts *o, timing *t)
+{
+    engine_result res = {0};
     co_step_stats stats;
     product *gemm = NULL;
     int r = CO_OK;
@@ -68,9 +96,28 @@ static int run_steps(engine *e, const batch *b, const parts *p, const bench_opts
     return r;
 }
 
-static void print(const shape *s, const bench_opts *o, timing *t, double flops, size_t planned, size_t idle_kib)
+/* Before an engine that may take all memory; the first warms up. */
+static int time_products(const parts *p, const bench_opts *o, timing *t)
 {
-    const int n = s->seqs * s->seq_len;
+    enum { N = 3 };
+    double v[N + 1];
+    product *gemm = NULL;
+    int r = product_open(p->real, p->be_self, (co_dtype)p->params->dtype, &gemm);
+    for (int i = 0; i <= N && r == CO_OK; i++) r = product_time(gemm, &v[i]);
+    if (gemm) t->product_flops = product_flops(gemm);
+    product_close(gemm);
+    for (int i = 0; i <= o->steps && r == CO_OK; i++) t->product[i] = i ? t->product[0] : bench_median(v + 1, N);
+    return r;
+}
+
+static size_t device_free(const parts *p)
+{
+    size_t left = 0, all = 0;
+    return p->be->flags & CO_BACKEND_ASYNC && p->real->memory(p->be_self, &left, &all) == CO_OK ? left : 0;
+}
+static void print(const shape *s, const bench_opts *o, timing *t, double flops, const engine_memory *mem, size_t idle_kib)
+{
+    const int n = s->seqs * s->seq_len * o->accumulation;
     double part[BENCH_MAX_STEPS]; /* of each step's floor, at the speed of the products around it */
     for (int i = 0; i < o->steps; i++)
         part[i] = flops / t->product_flops * (t->product[i] + t->product[i + 1]) / 2 / t->step[i];
@@ -80,9 +127,13 @@ static void print(const shape *s, const bench_opts *o, timing *t, double flops, 
     const double above = (double)(t->peak_kib - idle_kib) / 1024;
     printf("{\"case\":\"train_%s\",\"tokens\":%d,\"steps\":%d,\"step_s\":{\"min\":%.4f,\"median\":%.4f,\"max\":%.4f},"
            "\"tokens_per_s\":%.0f,\"gflop\":%.1f,\"sgemm_gflops\":{\"median\":%.1f,\"best\":%.1f},\"floor_s\":%.4f,"
-           "\"floor_fraction\":%.3f,\"planned_bytes\":%zu,\"rss_above_idle_mib\":%.0f,\"loss\":%.6f}\n",
+           "\"floor_fraction\":%.3f,\"planned_bytes\":%zu,\"rss_above_idle_mib\":%.0f,\"loss\":%.6f,\"strategy\":\"%s\",\"accumulation\":%d,"
+           "\"planned_host_bytes\":%zu,\"device_bytes\":%zu}\n",
            s->name, n, o->steps, t->step[0], median, t->step[o->steps - 1], n / median, flops * 1e-9, gflops, best, floor_s,
-           floor_part, planned, above, t->loss);
+           floor_part, mem->total, above, t->loss, o->no_update ? "none" : o->strategy, o->accumulation, mem->pinned, t->device);
+    if (t->device)
+        fprintf(stderr, "%-8s %.2f GiB on the device, planned %.2f; %.2f GiB of host memory planned\n", s->name, (double)t->device / (1 << 30),
+                (double)mem->total / (1 << 30), (double)mem->pinned / (1 << 30));
     fprintf(stderr, "%-8s %8.0f tokens/s, %.3f s a step (%.3f to %.3f), %.0f %% of the floor (%.1f GFLOP at %.0f GFLOP/s, best %.0f), "
             "%.0f MiB above idle\n", s->name, n / median, median, t->step[0], t->step[o->steps - 1], 100 * floor_part,
             flops * 1e-9, gflops, best, above);
@@ -98,19 +149,22 @@ static int train(parts *p, const shape *s, const bench_opts *o, size_t idle_kib)
     timing *times = mem_alloc(sizeof *times, 16);
     int r = make_batch(s, (uint32_t)p->params->info.n_vocab, &b);
     if (!times) r = CO_E_NOMEM;
-    const engine_args a = {.host = host_services(p->h), .backend = p->be, .backend_self = p->be_self, .model = p->model,
+    const engine_args a = {.host = host_services(p->h), .backend = p->be, .backend_self = p->be_self, .cpu = p->cpu, .cpu_self = p->cpu_self, .model = p->model,
                            .model_self = p->model_self, .params = p->params, .strategy = p->strategy, .strategy_opts = p->strategy_opts,
                            .comm = p->comm, .comm_self = p->comm_self, .optim = p->optim, .optim_self = p->optim_self,
                            .loss = p->loss, .loss_self = p->loss_self, .columns = names, .n_columns = 2,
                            .max_tokens = b.b.n_tokens, .max_seqs = s->seqs, .checkpoint_blocks = o->checkpoint,
                            .no_graphs = o->profile}; /* lines are timed one by one */
+    if (r == CO_OK && o->queued) r = time_products(p, o, times);
+    const size_t before = device_free(p);
     if (r == CO_OK) r = engine_open(&a, &e);
     if (r == CO_OK) r = engine_allocate(e);
     if (r == CO_OK) r = parts_fill(p, e);
-    if (r == CO_OK) r = run_steps(e, &b, p, o, times);
+    if (r == CO_OK) r = o->queued ? run_queued(e, &b, o, times) : run_apart(e, &b, p, o, times);
     if (r == CO_OK) {
+        times->device = before - device_free(p);
         engine_bytes(e, &mem);
-        print(s, o, times, engine_flops(e, &b.live), mem.total, idle_kib);
+        print(s, o, times, o->accumulation * engine_flops(e, &b.live), &mem, idle_kib);
     }
     engine_close(e);
     free_batch(&b);
