@@ -1,7 +1,7 @@
 /* backend.c: one GPU as a backend: device, memory, streams and events. Plans are in plan.c. */
 #include "cuda.h"
 #include "plan.h"
-#include <string.h>
+#include <stdlib.h>
 
 typedef struct cuda_opts { int64_t device; int32_t deterministic; } cuda_opts;
 static const co_opt options[] = {
@@ -87,16 +87,11 @@ static int cuda_memory(void *self, size_t *free_bytes, size_t *total_bytes)
 static int cuda_alloc(void *self, co_mem kind, size_t bytes, void **out)
 {
     gpu *c = self;
-    int r;
     if (kind == CO_MEM_HOST) {
         *out = c->host->alloc(c->host, bytes, 256);
         return *out ? CO_OK : CO_FAIL(c->host, CO_E_NOMEM, "backend cuda: %zu bytes of host memory are not to be had", bytes);
     }
-    if (kind == CO_MEM_PINNED) {
-        r = cuda_check(c, cudaMallocHost(out, bytes), "pinned host memory");
-        if (r == CO_OK) memset(*out, 0, bytes);
-        return r;
-    }
+    if (kind == CO_MEM_PINNED) return pinned_alloc(c, bytes, out);
     const cudaError_t e = cudaMalloc(out, bytes);
     if (e == cudaErrorMemoryAllocation) {
         size_t left = 0, all = 0;
@@ -104,7 +99,7 @@ static int cuda_alloc(void *self, co_mem kind, size_t bytes, void **out)
         (void)cudaMemGetInfo(&left, &all);
         return CO_FAIL(c->host, CO_E_NOMEM, "backend cuda, device %d: %zu bytes are not to be had, %zu of %zu are free", c->device, bytes, left, all);
     }
-    r = cuda_check(c, e, "allocating memory");
+    int r = cuda_check(c, e, "allocating memory");
     if (r == CO_OK) r = cuda_check(c, cudaMemsetAsync(*out, 0, bytes, c->main), "clearing new memory");
     return r == CO_OK ? cuda_check(c, cudaStreamSynchronize(c->main), "clearing new memory") : r;
 }
@@ -113,7 +108,7 @@ static void cuda_free(void *self, co_mem kind, void *p)
 {
     gpu *c = self;
     if (kind == CO_MEM_HOST) c->host->free(c->host, p);
-    else if (kind == CO_MEM_PINNED) (void)cudaFreeHost(p);
+    else if (kind == CO_MEM_PINNED) pinned_free(c, p);
     else (void)cudaFree(p);
 }
 
@@ -159,9 +154,12 @@ static int cuda_event_wait(void *self, co_event e, co_stream on)
     return cuda_check(self, cudaStreamWaitEvent(cuda_stream(self, on), (cudaEvent_t)e, 0), "waiting for an event");
 }
 
+/* Also from threads that have never chosen a device: they would set up one of their own, the first. */
 static int cuda_event_sync(void *self, co_event e)
 {
-    return cuda_check(self, cudaEventSynchronize((cudaEvent_t)e), "running what was queued");
+    const gpu *c = self;
+    const int r = cuda_check(c, cudaSetDevice(c->device), "choosing it");
+    return r ? r : cuda_check(c, cudaEventSynchronize((cudaEvent_t)e), "running what was queued");
 }
 
 /* ---- captured graphs ---------------------------------------------------------------------------------------------- */

@@ -21,6 +21,7 @@ typedef struct view {
 } view;
 
 typedef struct gemm_cache gemm_cache; /* gemm.c */
+typedef struct pinned_block pinned_block; /* pinned.c */
 
 typedef struct gpu {
     const co_host *host;
@@ -30,6 +31,7 @@ typedef struct gpu {
     cuda_attn_dev attn;
     cublasLtHandle_t blas;
     gemm_cache *gemms;
+    pinned_block *blocks;
     double *partial;   /* [SQNORM_BLOCKS] of flat_sqnorm */
     const uint64_t *seed; /* of host->random, for dropout; NULL: 0 */
 } gpu;
@@ -81,6 +83,10 @@ typedef struct gemm {
 int gemm_open(gpu *c);
 void gemm_close(gpu *c);
 int gemm_run(gpu *c, const gemm *g, void *workspace, cudaStream_t on);
+
+/* pinned.c: as co_backend_vt.alloc and free for CO_MEM_PINNED. */
+int pinned_alloc(gpu *c, size_t bytes, void **out);
+void pinned_free(gpu *c, void *p);
 
 /* flat.cu */
 int cuda_flat_cast(void *self, void *dst, co_dtype dt, const void *src, co_dtype st, int64_t n, co_stream on);

@@ -35,11 +35,12 @@ static int check_host(const zero *z, int32_t local_world)
                    z->policy->name, host, (long long)z->o.host_memory);
 }
 
-/* What it may take on the device; SIZE_MAX: nobody said. */
+/* What it may take on the device; SIZE_MAX: nobody said. Of what is free a little is left to the driver, which loads kernels when they
+ * first run. */
 static int budget(const zero *z, size_t least, size_t *out)
 {
     const size_t said = (size_t)z->o.device_memory, used = z->a.struct_size >= sizeof z->a ? z->a.device_used : 0;
-    *out = said ? (said > used ? said - used : 0) : z->a.device_budget ? z->a.device_budget : SIZE_MAX;
+    *out = said ? (said > used ? said - used : 0) : z->a.device_budget ? z->a.device_budget - z->a.device_budget / 64 : SIZE_MAX;
     if (*out >= least) return CO_OK;
     return CO_FAIL(z->a.host, CO_E_NOMEM, "strategy %s needs at least %zu bytes of device memory (%zu of them for activations and the like), %zu are to be had: "
                    "raise [strategy] device_memory, or lower [batch] size or [dataset] max_len", z->policy->name, least + used, used, *out + used);

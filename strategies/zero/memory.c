@@ -28,7 +28,8 @@ int zero_allocate(zero *z)
 {
     const co_backend_vt *be = z->a.backend;
     void *const dev = z->a.backend_self;
-    co_event *const events[] = {&z->made, &z->passed[0], &z->passed[1], &z->taken[0], &z->taken[1], &z->staged[0], &z->staged[1], &z->updated};
+    co_event *const events[] = {&z->made, &z->passed[0], &z->passed[1], &z->taken[0], &z->taken[1],
+                                &z->shared, &z->staged[0], &z->staged[1], &z->judged, &z->updated};
     int r = CO_OK;
     for (int i = 0; i < ZERO_REGIONS && r == CO_OK; i++) {
         void *p = NULL;
@@ -37,6 +38,8 @@ int zero_allocate(zero *z)
     }
     z->link = z->a.compute;
     if (r == CO_OK && z->o.overlap) r = be->stream_new(dev, &z->link);
+    z->out = z->link;
+    if (r == CO_OK && z->o.overlap && z->any_host) r = be->stream_new(dev, &z->out);
     for (size_t i = 0; i < sizeof events / sizeof *events && r == CO_OK; i++) r = be->event_new(dev, events[i]);
     for (uint32_t k = 0; k < z->n_buckets && r == CO_OK; k++) r = be->event_new(dev, &z->buckets[k].ready);
     if (r == CO_OK) set_views(z);
@@ -47,8 +50,9 @@ void zero_free(zero *z)
 {
     const co_backend_vt *be = z->a.backend;
     void *const dev = z->a.backend_self;
-    const co_event events[] = {z->made, z->passed[0], z->passed[1], z->taken[0], z->taken[1], z->staged[0], z->staged[1], z->updated};
+    const co_event events[] = {z->made, z->passed[0], z->passed[1], z->taken[0], z->taken[1], z->shared, z->staged[0], z->staged[1], z->judged, z->updated};
     zero_worker_close(z);
+    if (z->out != z->link) (void)be->stream_sync(dev, z->out);
     if (z->link != z->a.compute) (void)be->stream_sync(dev, z->link);
     for (size_t i = 0; i < sizeof events / sizeof *events; i++)
         if (events[i]) be->event_free(dev, events[i]);
@@ -56,6 +60,7 @@ void zero_free(zero *z)
         if (z->buckets[k].ready) be->event_free(dev, z->buckets[k].ready);
     for (int i = 0; i < ZERO_REGIONS; i++)
         if (z->base[i]) be->free(dev, kind(z, i), z->base[i]);
+    if (z->out != z->link) be->stream_free(dev, z->out);
     if (z->link != z->a.compute) be->stream_free(dev, z->link);
 }
 

@@ -94,7 +94,7 @@ static int open_as(const zero_policy *policy, const co_strategy_args *a, void **
     z->policy = policy;
     if (a->opts) memcpy(&z->o, a->opts, sizeof z->o);
     z->n_state = a->optim ? (int32_t)a->optim->n_state : 0;
-    z->link = a->compute;
+    z->link = z->out = a->compute;
     z->ended = 1;
     int r = a->comm->info(a->comm_self, &z->rank, &z->world, &local_rank, &z->local_world);
     if (r == CO_OK) r = take_tables(z);

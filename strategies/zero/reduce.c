@@ -34,8 +34,10 @@ static int send_to_host(zero *z, zero_bucket *b)
     if (r == CO_OK && z->staged_ticket[half]) r = zero_worker_wait(z, z->staged_ticket[half]);
     z->staged_ticket[half] = 0;
     char *const to = b->reduced ? z->base[ZERO_HOST_RECV] + half * (z->bytes[ZERO_HOST_RECV] / 2) : own;
-    if (r == CO_OK) r = be->copy(dev, to, z->base[ZERO_RECV], bytes, z->link);
-    if (r == CO_OK) r = be->event_record(dev, z->staged[half], z->link);
+    if (r == CO_OK) r = be->event_record(dev, z->shared, z->link);
+    if (r == CO_OK) r = be->event_wait(dev, z->shared, z->out);
+    if (r == CO_OK) r = be->copy(dev, to, z->base[ZERO_RECV], bytes, z->out);
+    if (r == CO_OK) r = be->event_record(dev, z->staged[half], z->out);
     if (r == CO_OK && b->reduced) z->staged_ticket[half] = zero_worker_post(z, &(zero_job){.what = ZERO_ADD, .bucket = b, .after = z->staged[half], .from = half});
     return r;
 }
@@ -64,7 +66,8 @@ int zero_finish(zero *z, zero_bucket *b, int last)
     if (r) return r;
     char *const own = whole ? zero_own(z, b, grad, t) : b->host ? NULL : zero_at(z, b, ZERO_GRADS);
     char *const out = whole || b->host || b->reduced ? recv : own;
-    r = comm->reduce_scatter(z->a.comm_self, grad, out, b->shard, t, z->link);
+    if (out == recv && z->n_staged) r = be->event_wait(dev, z->staged[(z->n_staged - 1) & 1], z->link); /* it has left from there */
+    if (r == CO_OK) r = comm->reduce_scatter(z->a.comm_self, grad, out, b->shard, t, z->link);
     if (r == CO_OK && b->host) r = send_to_host(z, b);
     else if (r == CO_OK && whole) r = be->copy(dev, own, recv, bytes, z->link);
     else if (r == CO_OK && b->reduced) r = be->flat_axpy(dev, own, recv, t, 1, b->shard, z->link);

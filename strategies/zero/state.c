@@ -6,6 +6,7 @@
 static int settle(zero *z)
 {
     int r = z->any_host ? zero_worker_wait(z, INT64_MAX) : CO_OK;
+    if (r == CO_OK && z->out != z->link) r = z->a.backend->stream_sync(z->a.backend_self, z->out);
     if (r == CO_OK && z->link != z->a.compute) r = z->a.backend->stream_sync(z->a.backend_self, z->link);
     return r;
 }

@@ -88,12 +88,11 @@ int zero_publish(zero *z, zero_bucket *b)
     return r == CO_OK ? share(z, b) : r;
 }
 
-/* The CPU goes by what the host sees of the state: this much waiting a step on the CPU costs. */
+/* The CPU goes by what the host sees of the state: this much waiting a step on the CPU costs. What the device updates goes on
+ * meanwhile. */
 static int post_updates(zero *z, int64_t step, double lr)
 {
-    const co_backend_vt *be = z->a.backend;
-    int r = be->copy(z->a.backend_self, z->seen, z->a.state, sizeof *z->seen, z->a.compute);
-    if (r == CO_OK) r = be->stream_sync(z->a.backend_self, z->a.compute);
+    int r = z->a.backend->event_sync(z->a.backend_self, z->judged);
     for (uint32_t k = 0; k < z->n_buckets && r == CO_OK; k++) { /* in the order the next forward asks for them */
         zero_bucket *b = &z->buckets[k];
         if (!b->trainable || !b->host) continue;
@@ -113,6 +112,8 @@ int zero_step(void *self, int64_t step, double lr, double max_norm)
     if (r == CO_OK) r = be->event_record(dev, z->updated, z->link); /* all reductions */
     if (r == CO_OK) r = be->event_wait(dev, z->updated, z->a.compute);
     if (r == CO_OK) r = judge(z, step, max_norm);
+    if (r == CO_OK && z->any_host) r = be->copy(dev, z->seen, z->a.state, sizeof *z->seen, z->a.compute);
+    if (r == CO_OK && z->any_host) r = be->event_record(dev, z->judged, z->a.compute);
     for (uint32_t k = 0; k < z->n_buckets && r == CO_OK; k++)
         if (z->buckets[k].trainable && !z->buckets[k].host) r = update_here(z, &z->buckets[k], step, lr);
     if (r == CO_OK) r = be->event_record(dev, z->updated, z->a.compute);

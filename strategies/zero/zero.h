@@ -111,9 +111,11 @@ typedef struct zero {
     char *base[ZERO_REGIONS];
     co_tensor *param_views, *grad_views; /* by slot */
     uint8_t *accumulate;                 /* by slot, as handed out */
-    co_stream link;         /* messages and copies; the compute stream itself with overlap = 0 */
-    /* made: gradients, compute; passed: units, compute; taken: gradients, link; staged: ZERO_HOST_RECV is filled, link. */
-    co_event made, passed[2], taken[2], staged[2], updated;
+    co_stream link;         /* messages, and copies to the device; the compute stream itself with overlap = 0 */
+    co_stream out;          /* gradients on their way to host memory, beside copies the other way; link where there are none */
+    /* made: gradients, compute; passed: units, compute; taken: gradients, link; shared: ZERO_RECV is filled, link; staged: it is in
+     * host memory, out; judged: what the host sees of the step's state, compute. */
+    co_event made, passed[2], taken[2], shared, staged[2], judged, updated;
     zero_schedule *now;     /* of the micro-step under way */
     int32_t access;         /* in it; -1: none yet */
     int32_t begun, ended, any_host;
