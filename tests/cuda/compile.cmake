@@ -2,7 +2,7 @@
 include(ProcessorCount)
 ProcessorCount(cores)
 execute_process(COMMAND ${CMAKE_COMMAND} -G Ninja -S ${SOURCE} -B ${BUILD} -DCMAKE_BUILD_TYPE=Release -DCOATI_CUDA=ON -DCOATI_TESTS=OFF
-  -DCMAKE_CUDA_COMPILER=${NVCC} -DCMAKE_CUDA_ARCHITECTURES=90a-real RESULT_VARIABLE failed)
+  -DCMAKE_CUDA_COMPILER=${NVCC} -DCMAKE_CUDA_ARCHITECTURES=90a-real -DCMAKE_C_FLAGS=-Werror RESULT_VARIABLE failed) # nobody else sees their warnings
 if(failed)
   message(FATAL_ERROR "configuring with COATI_CUDA=ON failed")
 endif()
