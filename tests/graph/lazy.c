@@ -1,5 +1,6 @@
 #include "graph/lazy.h"
 #include "core/base/error.h"
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -27,11 +28,13 @@ typedef struct item {
     stream *graph;
 } item;
 
+/* Of streams and events. What is queued runs under it too, and queues nothing. */
+static pthread_mutex_t mu = PTHREAD_MUTEX_INITIALIZER;
 static struct {
     const co_backend_vt *real;
     void *self;
     co_backend_vt vt;
-    int early;
+    int ahead;
     struct { void *at; size_t bytes; co_mem kind; } memory[MAX_MEMORY];
     stream streams[MAX_STREAMS]; /* [0] is the main one */
     int n_streams;
@@ -102,9 +105,11 @@ static void run_item(item *i)
 }
 static void advance_to(stream *s, int64_t to)
 {
+    pthread_mutex_lock(&mu);
     open_memory(1);
     advance(s, to);
     open_memory(0);
+    pthread_mutex_unlock(&mu);
 }
 /* As far as it gets without making another stream run. */
 static void run_ahead(stream *s)
@@ -120,6 +125,7 @@ static void run_ahead(stream *s)
 static stream *stream_of(co_stream s) { return s ? (stream *)(void *)s : &z.streams[0]; }
 static int queue(co_stream on, const item *i)
 {
+    pthread_mutex_lock(&mu);
     stream *s = stream_of(on);
     if (z.capture) {
         z.counts.faults += s != &z.streams[0] || i->what == WAIT || i->what == RECORD || i->snapshot;
@@ -131,7 +137,8 @@ static int queue(co_stream on, const item *i)
         if (!s->items) abort();
     }
     s->items[s->n++] = *i;
-    if (z.early && s != &z.streams[0] && s != z.capture) run_ahead(s);
+    if (s != z.capture && z.ahead >> (s - z.streams) & 1) run_ahead(s);
+    pthread_mutex_unlock(&mu);
     return CO_OK;
 }
 
@@ -205,8 +212,10 @@ static int lazy_event_record(void *self, co_event e, co_stream on)
 {
     event *v = (event *)(void *)e;
     (void)self;
+    pthread_mutex_lock(&mu);
     v->on = stream_of(on);
     v->at = v->on->n + 1;
+    pthread_mutex_unlock(&mu);
     return queue(on, &(item){.what = RECORD});
 }
 static int lazy_event_wait(void *self, co_event e, co_stream on)
@@ -216,9 +225,11 @@ static int lazy_event_wait(void *self, co_event e, co_stream on)
 }
 static int lazy_event_sync(void *self, co_event e)
 {
-    const event *v = (const event *)(const void *)e;
     (void)self;
-    if (v->on) advance_to(v->on, v->at);
+    pthread_mutex_lock(&mu);
+    const event v = *(const event *)(const void *)e;
+    pthread_mutex_unlock(&mu);
+    if (v.on) advance_to(v.on, v.at);
     return CO_OK;
 }
 static int lazy_memory(void *self, size_t *a, size_t *b) { return (void)self, z.real->memory(z.self, a, b); }
@@ -330,12 +341,12 @@ static void lazy_close(void *self)
     memset(&z, 0, sizeof z);
 }
 
-void lazy_wrap(const co_backend_vt **vt, void **self, int copies_early)
+void lazy_wrap(const co_backend_vt **vt, void **self, int ahead)
 {
     memset(&z, 0, sizeof z);
     z.real = *vt;
     z.self = *self;
-    z.early = copies_early;
+    z.ahead = ahead;
     z.n_streams = 1;
     z.vt = (co_backend_vt){
         .struct_size = sizeof z.vt, .dtypes = z.real->dtypes, .flags = CO_BACKEND_ASYNC | CO_BACKEND_CLASSES, .close = lazy_close, .memory = lazy_memory,

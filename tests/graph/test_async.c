@@ -14,8 +14,8 @@ typedef struct trace {
     int64_t n_logits;
 } trace;
 
-static void early(const co_backend_vt **vt, void **self) { lazy_wrap(vt, self, 1); }
-static void late(const co_backend_vt **vt, void **self) { lazy_wrap(vt, self, 0); }
+static void early(const co_backend_vt **vt, void **self) { lazy_wrap(vt, self, LAZY_COPIES); }
+static void late(const co_backend_vt **vt, void **self) { lazy_wrap(vt, self, LAZY_NONE); }
 
 /* Whole batches and first sequences in turns: several classes, counts that differ within one. */
 static engine_batch part(const golden *g, int k, const void *columns[2])

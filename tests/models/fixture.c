@@ -87,6 +87,12 @@ static int open_all(const fixture_args *a, fixture *f)
     if ((r = f->backend->open(h, opts, &f->backend_self))) return r;
     if (a->wrap) a->wrap(&f->backend, &f->backend_self);
     mem_free(opts);
+    if (f->backend->flags & CO_BACKEND_ASYNC) {
+        OPEN(CO_KIND_BACKEND, cpu, host_backend, "cpu", (char *)NULL);
+        r = f->cpu->open(h, opts, &f->cpu_self);
+        mem_free(opts);
+        if (r) return r;
+    }
     if (!a->comm) {
         OPEN(CO_KIND_COMM, comm, host_comm, "self", (char *)NULL);
         r = f->comm->open(h, opts, f->backend, f->backend_self, &f->comm_self);
@@ -116,7 +122,7 @@ static int open_all(const fixture_args *a, fixture *f)
     if (a->hold_stored) params_hold_stored(f->table, f->weights, a->max_tokens == 0);
     static const engine_column columns[] = {{"labels", CO_I32, CO_ROWS_TOKENS}, {"mask", CO_F32, CO_ROWS_TOKENS}};
     const engine_args e = {
-        .host = h, .backend = f->backend, .backend_self = f->backend_self, .model = f->lora ? lora_model(f->lora) : f->model,
+        .host = h, .backend = f->backend, .backend_self = f->backend_self, .cpu = f->cpu, .cpu_self = f->cpu_self, .model = f->lora ? lora_model(f->lora) : f->model,
         .model_self = f->lora ? (void *)f->lora : f->model_self, .params = f->table, .strategy = f->strategy, .strategy_opts = f->strategy_opts,
         .comm = a->comm ? a->comm : f->comm, .comm_self = a->comm ? a->comm_self : f->comm_self, .optim = f->optim, .optim_self = f->optim_self, .loss = f->loss,
         .loss_self = f->loss_self, .columns = columns, .n_columns = 2, .max_tokens = a->max_tokens,
@@ -149,6 +155,7 @@ void fixture_close(fixture *f)
     if (f->loss_self) f->loss->close(f->loss_self);
     if (f->optim_self) f->optim->close(f->optim_self);
     if (f->comm_self) f->comm->close(f->comm_self);
+    if (f->cpu_self) f->cpu->close(f->cpu_self);
     if (f->backend_self) f->backend->close(f->backend_self);
     host_free(f->host);
     while (n_kept) config_free(kept[--n_kept]);

@@ -11,13 +11,13 @@ typedef struct fixture {
     host *host;
     hf_config *config;
     st_set *weights;
-    const co_backend_vt *backend;
+    const co_backend_vt *backend, *cpu; /* cpu: beside an async one */
     const co_model_vt *model;
     const co_strategy_vt *strategy;
     const co_comm_vt *comm;
     const co_optimizer_vt *optim;
     const co_loss_vt *loss;
-    void *backend_self, *model_self, *comm_self, *optim_self, *loss_self;
+    void *backend_self, *cpu_self, *model_self, *comm_self, *optim_self, *loss_self;
     void *strategy_opts;
     adapter *adapter;
     lora *lora;
