@@ -123,9 +123,12 @@ static int cuda_fill0(void *self, void *dst, size_t bytes, co_stream on)
 }
 
 /* ---- streams and events ----------------------------------------------------------------------------------------- */
+/* Side streams carry messages, of few blocks, that others wait for: the next free multiprocessor is theirs. */
 static int cuda_stream_new(void *self, co_stream *out)
 {
-    return cuda_check(self, cudaStreamCreateWithFlags((cudaStream_t *)out, cudaStreamNonBlocking), "a stream");
+    int least = 0, greatest = 0;
+    (void)cudaDeviceGetStreamPriorityRange(&least, &greatest);
+    return cuda_check(self, cudaStreamCreateWithPriority((cudaStream_t *)out, cudaStreamNonBlocking, greatest), "a stream");
 }
 static void cuda_stream_free(void *self, co_stream s)
 {

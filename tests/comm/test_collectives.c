@@ -1,6 +1,6 @@
 /* test_collectives.c: every collective against a plain loop over what all ranks put in, to the bit. Run under mpirun with any
  * number of ranks; the argument "lazy" puts the data in device memory the host cannot touch, "cuda" in a GPU's, and "nccl" there
- * with comm nccl instead of comm mpi. */
+ * with comm nccl instead of comm mpi; "nccl ordered": with that value of its option sums. */
 #include "check.h"
 #include "core/base/error.h"
 #include "core/config/config.h"
@@ -164,7 +164,13 @@ int main(int argc, char **argv)
     if (lazy) lazy_wrap(&be, &be_self, 0);
     must(host_feature(h, CO_KIND_COMM, name, &f), name);
     vt = host_comm(h, f);
-    const int opened = vt->open(host_services(h), NULL, be, be_self, &comm);
+    void *comm_opts = calloc(f->opts_size + 1, 1);
+    config *chosen = config_new();
+    if (argc > 2) must(config_set(chosen, "comm", "sums", argv[2]), argv[2]);
+    if (f->opts) must(config_bind(chosen, "comm", f->opts, host_plugin_of(h, f)->magic.opt_stride, name, comm_opts), "its options");
+    const int opened = vt->open(host_services(h), comm_opts, be, be_self, &comm);
+    config_free(chosen);
+    free(comm_opts);
     if (nccl && opened == CO_E_CONFIG) return printf("skipped: %s\n", error_message()), 77; /* fewer GPUs than ranks */
     must(opened, name);
     must(vt->info(comm, &rank, &world, &local_rank, &local_world), "info");

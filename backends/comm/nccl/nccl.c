@@ -1,9 +1,10 @@
 /* nccl.c: collectives among GPUs. MPI starts the ranks and tells them of each other, NCCL moves the bytes.
  *
- * Sums are not NCCL's own: its rings add in an order of their own and round bf16 at every hop. As in comm mpi a rank gets
- * everybody's piece of its own range (ncclSend and ncclRecv, all peers at once), adds them in rank order in fp32 and sends
- * the result round: the same traffic, (N-1)/N of the buffer a rank for reduce_scatter, twice that for all_reduce, and the
- * same bits as comm mpi whatever the transport. all_gather and broadcast are NCCL's.
+ * NCCL's rings add in an order of their own and round bf16 at every hop. Two numbers have one order and one rounding, and whole
+ * numbers any: there sums are NCCL's. Among more ranks ([comm] sums = auto) they are in rank order, as in comm mpi: a rank gets
+ * everybody's piece of its own range (ncclSend and ncclRecv, all peers at once), adds them in fp32 and sends the result round: the
+ * same traffic, (N-1)/N of the buffer a rank for reduce_scatter, twice that for all_reduce, and the same bits as comm mpi
+ * whatever the transport. all_gather and broadcast are NCCL's.
  *
  * Nothing waits for the host. A call on stream NULL, the backend's own, runs on a stream of the comm between two events. */
 #include "../mpi/pieces.h"
@@ -15,6 +16,13 @@
 
 #define HELD ((size_t)64 << 20) /* bytes that arrive in a round, all peers together */
 
+enum { SUMS_AUTO = 0, SUMS_ORDERED, SUMS_NCCL };
+typedef struct nccl_opts { int32_t sums, pad; } nccl_opts;
+static const char *const sums_names[] = {"auto", "ordered", "nccl", NULL};
+static const co_opt options[] = {
+    {"sums", CO_OPT_ENUM, offsetof(nccl_opts, sums), 0, "auto", 0, 0, sums_names, "ordered: added in rank order in fp32, comm mpi's bits; nccl: by NCCL, which rounds 16 bits at every hop; auto: nccl where the bits are the same (two ranks), else ordered"},
+    CO_OPT_END};
+
 typedef struct nccl_comm {
     const co_host *host;
     const co_backend_vt *be;
@@ -23,9 +31,11 @@ typedef struct nccl_comm {
     int own_mpi; /* the communicator is freed by close */
     mpi_place at;
     ncclComm_t nccl;
-    int device;
+    int device, sums;
     co_stream stream;      /* for calls on stream NULL */
     co_event before, after;
+    cudaStream_t used;     /* by the last call; `last` is its end: `arrived` is everybody's, whatever the stream */
+    cudaEvent_t last;
     size_t segment;        /* bytes a piece and round */
     char *arrived;         /* [world * segment], on the device */
     int64_t *bounds;       /* [world + 1] piece j is elements bounds[j] to bounds[j+1] */
@@ -52,6 +62,7 @@ static void nccl_close(void *self)
     nccl_comm *c = self;
     if (!c) return;
     if (c->nccl) (void)ncclCommDestroy(c->nccl);
+    if (c->last) (void)cudaEventDestroy(c->last);
     if (c->arrived) c->be->free(c->be_self, CO_MEM_DEVICE, c->arrived);
     if (c->before) c->be->event_free(c->be_self, c->before);
     if (c->after) c->be->event_free(c->be_self, c->after);
@@ -69,7 +80,8 @@ static int find_device(nccl_comm *c)
     if (r) return r;
     if (a.type != cudaMemoryTypeDevice) return CO_FAIL(c->host, CO_E_CONFIG, "comm nccl: the backend's memory is not a GPU's; comm mpi is for other backends");
     c->device = a.device;
-    return from_cuda(c, cudaSetDevice(c->device), "choosing the GPU", 0);
+    r = from_cuda(c, cudaSetDevice(c->device), "choosing the GPU", 0);
+    return r ? r : from_cuda(c, cudaEventCreateWithFlags(&c->last, cudaEventDisableTiming), "making an event", 0);
 }
 
 /* Two ranks on one GPU cannot talk through NCCL; it says so only as "invalid usage". */
@@ -115,7 +127,7 @@ static int take(nccl_comm *c)
     return r;
 }
 
-static int open_over(const co_host *h, const co_backend_vt *be, void *be_self, MPI_Comm mpi, int own, void **self)
+static int open_over(const co_host *h, const co_backend_vt *be, void *be_self, MPI_Comm mpi, int own, int sums, void **self)
 {
     nccl_comm *c = h->alloc(h, sizeof *c, 16);
     if (!c) return CO_FAIL(h, CO_E_NOMEM, "comm nccl: out of memory");
@@ -124,6 +136,7 @@ static int open_over(const co_host *h, const co_backend_vt *be, void *be_self, M
     c->be_self = be_self;
     c->mpi = mpi;
     c->own_mpi = own;
+    c->sums = sums;
     int r = mpi_find_place(mpi, &c->at) ? fail(c, "finding the ranks of a node", 0, "MPI_Comm_split_type") : CO_OK;
     if (r == CO_OK) r = take(c);
     if (r == CO_OK) r = find_device(c);
@@ -136,10 +149,10 @@ static int open_over(const co_host *h, const co_backend_vt *be, void *be_self, M
 
 static int nccl_open(const co_host *h, const void *opts, const co_backend_vt *be, void *be_self, void **self)
 {
-    (void)opts;
+    const nccl_opts *o = opts;
     if (!(be->flags & CO_BACKEND_ASYNC)) return CO_FAIL(h, CO_E_CONFIG, "comm nccl moves a GPU's memory: it needs [run] backend = cuda; comm mpi is for the CPU");
     const int r = mpi_begin(h, "nccl");
-    return r ? r : open_over(h, be, be_self, MPI_COMM_WORLD, 0, self);
+    return r ? r : open_over(h, be, be_self, MPI_COMM_WORLD, 0, o ? o->sums : SUMS_AUTO, self);
 }
 
 static int nccl_info(void *self, int32_t *rank, int32_t *world, int32_t *local_rank, int32_t *local_world)
@@ -158,20 +171,28 @@ static int nccl_split(void *self, int32_t color, int32_t key, void **sub)
     MPI_Comm part;
     if (color < 0) return CO_FAIL(c->host, CO_E_INVALID, "split: color %d; at least 0", color);
     if (MPI_Comm_split(c->mpi, color, key, &part)) return fail(c, "split", 0, "MPI_Comm_split");
-    return open_over(c->host, c->be, c->be_self, part, 1, sub);
+    return open_over(c->host, c->be, c->be_self, part, 1, c->sums, sub);
 }
 
 /* ---- streams ------------------------------------------------------------------------------------------------------- */
-/* A stream of backend cuda is a cudaStream_t; its own, NULL here, is not known to anybody else. */
-static int enter(nccl_comm *c, co_stream on, cudaStream_t *s)
+/* A stream of backend cuda is a cudaStream_t; its own, NULL here, is not known to anybody else. What went wrong in the background since
+ * the last call is told now. */
+static int enter(nccl_comm *c, co_stream on, cudaStream_t *s, const char *what, int64_t n)
 {
+    ncclResult_t background = ncclSuccess;
+    const ncclResult_t asked = ncclCommGetAsyncError(c->nccl, &background);
+    int r = from_nccl(c, asked == ncclSuccess ? background : asked, what, n);
     *s = (cudaStream_t)(on ? on : c->stream);
-    if (on) return CO_OK;
-    const int r = c->be->event_record(c->be_self, c->before, NULL);
-    return r ? r : c->be->event_wait(c->be_self, c->before, c->stream);
+    if (r == CO_OK && !on) r = c->be->event_record(c->be_self, c->before, NULL);
+    if (r == CO_OK && !on) r = c->be->event_wait(c->be_self, c->before, c->stream);
+    if (r == CO_OK && c->used && c->used != *s) r = from_cuda(c, cudaStreamWaitEvent(*s, c->last, 0), what, n);
+    return r;
 }
-static int leave(nccl_comm *c, co_stream on, int r)
+static int leave(nccl_comm *c, co_stream on, int r, const char *what, int64_t n)
 {
+    if (r) return r;
+    c->used = (cudaStream_t)(on ? on : c->stream);
+    r = from_cuda(c, cudaEventRecord(c->last, c->used), what, n);
     if (on || r) return r;
     r = c->be->event_record(c->be_self, c->after, c->stream);
     return r ? r : c->be->event_wait(c->be_self, c->after, NULL);
@@ -224,6 +245,25 @@ static int check(const nccl_comm *c, int64_t n, const char *what)
     return n < 0 ? CO_FAIL(c->host, CO_E_INVALID, "%s of %lld elements", what, (long long)n) : CO_OK;
 }
 
+static ncclDataType_t nccl_type(co_dtype t)
+{
+    switch (t) {
+    case CO_F32: return ncclFloat32;
+    case CO_BF16: return ncclBfloat16;
+    case CO_F16: return ncclFloat16;
+    case CO_F64: return ncclFloat64;
+    case CO_I32: return ncclInt32;
+    case CO_I64: return ncclInt64;
+    default: return ncclUint8;
+    }
+}
+/* Does NCCL add? */
+static int adds(const nccl_comm *c, co_dtype t)
+{
+    const int one_order = c->at.world == 2 || t == CO_I32 || t == CO_I64 || t == CO_U8;
+    return c->sums == SUMS_NCCL || (c->sums == SUMS_AUTO && one_order);
+}
+
 static int nccl_all_reduce(void *self, void *buf, int64_t n, co_dtype t, co_stream on)
 {
     nccl_comm *c = self;
@@ -231,11 +271,15 @@ static int nccl_all_reduce(void *self, void *buf, int64_t n, co_dtype t, co_stre
     cudaStream_t s;
     int r = check(c, n, "all_reduce");
     if (r || c->at.world == 1) return r;
-    piece_cut(c->bounds, c->at.world, n);
-    r = enter(c, on, &s);
-    if (r == CO_OK) r = reduce_pieces(c, buf, (char *)buf + (size_t)c->bounds[c->at.rank] * size, t, s, "all_reduce", n);
-    if (r == CO_OK) r = gather_pieces(c, buf, size, s, "all_reduce", n);
-    return leave(c, on, r);
+    r = enter(c, on, &s, "all_reduce", n);
+    if (r == CO_OK && adds(c, t)) {
+        r = from_nccl(c, ncclAllReduce(buf, buf, (size_t)n, nccl_type(t), ncclSum, c->nccl, s), "all_reduce", n);
+    } else if (r == CO_OK) {
+        piece_cut(c->bounds, c->at.world, n);
+        r = reduce_pieces(c, buf, (char *)buf + (size_t)c->bounds[c->at.rank] * size, t, s, "all_reduce", n);
+        if (r == CO_OK) r = gather_pieces(c, buf, size, s, "all_reduce", n);
+    }
+    return leave(c, on, r, "all_reduce", n);
 }
 
 static int nccl_reduce_scatter(void *self, const void *in, void *out, int64_t n_out, co_dtype t, co_stream on)
@@ -245,10 +289,18 @@ static int nccl_reduce_scatter(void *self, const void *in, void *out, int64_t n_
     int r = check(c, n_out, "reduce_scatter");
     if (r) return r;
     if (c->at.world == 1) return in == out || n_out == 0 ? CO_OK : c->be->copy(c->be_self, out, in, (size_t)n_out * co_dtype_bytes(t), on);
-    for (int j = 0; j <= c->at.world; j++) c->bounds[j] = n_out * j;
-    r = enter(c, on, &s);
-    if (r == CO_OK) r = reduce_pieces(c, in, out, t, s, "reduce_scatter", n_out);
-    return leave(c, on, r);
+    /* NCCL takes `out` within `in` at the own piece only. */
+    const char *const from = in, *const to = out;
+    const size_t bytes = (size_t)n_out * co_dtype_bytes(t);
+    const int apart = to + bytes <= from || to >= from + bytes * (size_t)c->at.world || to == from + bytes * (size_t)c->at.rank;
+    r = enter(c, on, &s, "reduce_scatter", n_out);
+    if (r == CO_OK && adds(c, t) && apart) {
+        r = from_nccl(c, ncclReduceScatter(in, out, (size_t)n_out, nccl_type(t), ncclSum, c->nccl, s), "reduce_scatter", n_out);
+    } else if (r == CO_OK) {
+        for (int j = 0; j <= c->at.world; j++) c->bounds[j] = n_out * j;
+        r = reduce_pieces(c, in, out, t, s, "reduce_scatter", n_out);
+    }
+    return leave(c, on, r, "reduce_scatter", n_out);
 }
 
 static int nccl_all_gather(void *self, const void *in, void *out, int64_t n_in, co_dtype t, co_stream on)
@@ -257,9 +309,9 @@ static int nccl_all_gather(void *self, const void *in, void *out, int64_t n_in, 
     const size_t bytes = (size_t)n_in * co_dtype_bytes(t);
     cudaStream_t s;
     int r = check(c, n_in, "all_gather");
-    if (r == CO_OK) r = enter(c, on, &s);
+    if (r == CO_OK) r = enter(c, on, &s, "all_gather", n_in);
     if (r == CO_OK) r = from_nccl(c, ncclAllGather(in, out, bytes, ncclUint8, c->nccl, s), "all_gather", n_in);
-    return leave(c, on, r);
+    return leave(c, on, r, "all_gather", n_in);
 }
 
 static int nccl_broadcast(void *self, void *buf, int64_t n, co_dtype t, int32_t root, co_stream on)
@@ -268,9 +320,9 @@ static int nccl_broadcast(void *self, void *buf, int64_t n, co_dtype t, int32_t 
     cudaStream_t s;
     int r = check(c, n, "broadcast");
     if (r == CO_OK && (root < 0 || root >= c->at.world)) r = CO_FAIL(c->host, CO_E_INVALID, "broadcast from rank %d of %d", root, c->at.world);
-    if (r == CO_OK) r = enter(c, on, &s);
+    if (r == CO_OK) r = enter(c, on, &s, "broadcast", n);
     if (r == CO_OK) r = from_nccl(c, ncclBroadcast(buf, buf, (size_t)n * co_dtype_bytes(t), ncclUint8, root, c->nccl, s), "broadcast", n);
-    return leave(c, on, r);
+    return leave(c, on, r, "broadcast", n);
 }
 
 static int nccl_barrier(void *self)
@@ -279,11 +331,11 @@ static int nccl_barrier(void *self)
     return MPI_Barrier(c->mpi) ? fail(c, "barrier", 0, "MPI_Barrier") : CO_OK;
 }
 
+/* The launcher ends everybody, peers inside a collective too. Not ncclCommAbort first: it acts on this rank alone, and may itself wait for one
+ * that is gone. */
 static int nccl_abort(void *self, int code)
 {
-    nccl_comm *c = self;
-    if (c->nccl) (void)ncclCommAbort(c->nccl);
-    c->nccl = NULL;
+    (void)self;
     MPI_Abort(MPI_COMM_WORLD, code);
     return CO_OK;
 }
@@ -293,7 +345,8 @@ static const co_comm_vt nccl_vt = {
     .split = nccl_split, .all_reduce = nccl_all_reduce, .reduce_scatter = nccl_reduce_scatter, .all_gather = nccl_all_gather,
     .broadcast = nccl_broadcast, .barrier = nccl_barrier, .abort = nccl_abort};
 static const co_feature feature = {.struct_size = sizeof feature, .kind = CO_KIND_COMM, .name = "nccl",
-                                   .summary = "GPUs over NCCL, ranks over MPI; sums in rank order", .vt = &nccl_vt};
+                                   .summary = "GPUs over NCCL, ranks over MPI; sums as in rank order", .opts = options,
+                                   .opts_size = sizeof(nccl_opts), .vt = &nccl_vt};
 static const co_feature *const features[] = {&feature, NULL};
 static const co_plugin plugin = {.magic = CO_MAGIC_INIT(0), .struct_size = sizeof plugin, .name = "coati-comm-nccl",
                                  .vendor = "coati", .version = "0.1.0", .license = "Apache-2.0", .url = "", .features = features,
