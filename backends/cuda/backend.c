@@ -71,7 +71,7 @@ static int cuda_open(const co_host *h, const void *opts, void **self)
     c->seed = h->extension(h, "coati.seed/1");
     int r = choose_device(c, o->device);
     if (r == CO_OK) r = cuda_check(c, cudaStreamCreateWithFlags(&c->main, cudaStreamNonBlocking), "a stream");
-    if (r == CO_OK) r = cuda_check(c, cudaMalloc((void **)&c->partial, SQNORM_BLOCKS * sizeof *c->partial), "memory for sums");
+    if (r == CO_OK) r = cuda_check(c, cudaMalloc((void **)&c->partial, SUM_BLOCKS * sizeof *c->partial), "memory for sums");
     if (r == CO_OK) r = cuda_check(c, cuda_attn_open(&c->attn, c->device), "reading what attention needs of it");
     if (r == CO_OK) r = gemm_open(c);
     if (r) cuda_close(c);
@@ -196,8 +196,8 @@ static const co_backend_vt cuda_vt = {
     .stream_free = cuda_stream_free, .stream_sync = cuda_stream_sync, .event_new = cuda_event_new, .event_free = cuda_event_free,
     .event_record = cuda_event_record, .event_wait = cuda_event_wait, .supports = plan_supports, .workspace = plan_workspace,
     .prepare = plan_prepare, .discard = plan_discard, .run = plan_run, .flat_cast = cuda_flat_cast, .flat_axpy = cuda_flat_axpy,
-    .flat_sqnorm = cuda_flat_sqnorm, .flat_adamw = cuda_flat_adamw, .event_sync = cuda_event_sync, .step_factor = cuda_step_factor, .graph_begin = cuda_graph_begin, .graph_end = cuda_graph_end,
-    .graph_launch = cuda_graph_launch, .graph_free = cuda_graph_free};
+    .flat_sqnorm = cuda_flat_sqnorm, .flat_absmax = cuda_flat_absmax, .flat_adamw = cuda_flat_adamw, .event_sync = cuda_event_sync,
+    .step_factor = cuda_step_factor, .graph_begin = cuda_graph_begin, .graph_end = cuda_graph_end, .graph_launch = cuda_graph_launch, .graph_free = cuda_graph_free};
 static const co_feature feature = {.struct_size = sizeof feature, .kind = CO_KIND_BACKEND, .name = "cuda",
                                    .summary = "one NVIDIA GPU: cuBLASLt products and own kernels; fp32, bf16, fp16", .opts = options,
                                    .opts_size = sizeof(cuda_opts), .vt = &cuda_vt};

@@ -32,10 +32,10 @@ typedef struct gpu {
     cublasLtHandle_t blas;
     gemm_cache *gemms;
     pinned_block *blocks;
-    double *partial;   /* [SQNORM_BLOCKS] of flat_sqnorm */
+    double *partial;   /* [SUM_BLOCKS] of flat_sqnorm and flat_absmax */
     const uint64_t *seed; /* of host->random, for dropout; NULL: 0 */
 } gpu;
-#define SQNORM_BLOCKS 1024
+#define SUM_BLOCKS 1024
 
 typedef struct cuda_step { /* everything a launcher is told */
     gpu *c;
@@ -92,6 +92,7 @@ void pinned_free(gpu *c, void *p);
 int cuda_flat_cast(void *self, void *dst, co_dtype dt, const void *src, co_dtype st, int64_t n, co_stream on);
 int cuda_flat_axpy(void *self, void *y, const void *x, co_dtype t, float a, int64_t n, co_stream on);
 int cuda_flat_sqnorm(void *self, const void *x, co_dtype t, int64_t n, double *out, co_stream on);
+int cuda_flat_absmax(void *self, const void *x, co_dtype t, int64_t n, double *out, co_stream on);
 int cuda_step_factor(void *self, const co_step_rule *rule, const double *sums, int64_t n, co_step_state *state, co_stream on);
 int cuda_flat_adamw(void *self, const co_optim_slice *s, float b1, float b2, float eps, float wd, co_stream on);
 

@@ -208,6 +208,46 @@ static void flat(const device *ref, const device *d)
     }
 }
 
+/* The largest absolute value is exact in every type, negative or not, in the vectors or the rest behind them; an infinity is it, a NaN
+ * stays one. Then the step's rule makes of several what it makes of one: the largest or the sum. */
+static void largest(const device *d)
+{
+    enum { N = 4103 }; /* more than a block's share on a device, and no multiple of a vector */
+    static const co_dtype types[] = {CO_F32, CO_BF16, CO_F16};
+    static const int places[] = {0, 1777, N - 1};
+    static float x[N], special[] = {-7.5f, INFINITY, -INFINITY, NAN};
+    static unsigned char stored[N * sizeof(float)];
+    for (int t = 0; t < 3; t++)
+        for (int p = 0; p < 3; p++)
+            for (int s = 0; s < 4; s++)
+                for (int from = 0; from < 2; from++) { /* an odd start: not aligned */
+                    double got = -1;
+                    for (int i = 0; i < N; i++) x[i] = (float)sin(i * 0.7);
+                    x[places[p]] = special[s];
+                    cast(d, stored, types[t], x, CO_F32, N);
+                    char *v = lend(d, stored, N * co_dtype_bytes(types[t]));
+                    double *out = lend(d, &got, sizeof got);
+                    const int without = from > places[p]; /* the special element is left out */
+                    CHECK(d->vt->flat_absmax(d->self, v + (size_t)from * co_dtype_bytes(types[t]), types[t], N - from, out, NULL) == CO_OK);
+                    take_back(d, out, &got, sizeof got);
+                    d->vt->free(d->self, CO_MEM_DEVICE, v);
+                    const double want = fabs((double)special[s]);
+                    CHECK_MSG(without ? got <= 1 && got > 0.99 : got == want || (isnan(got) && isnan(want)), "%s: type %d, element %d is %g: absmax from %d is %g",
+                              d->name, types[t], places[p], (double)special[s], from, got);
+                }
+    static const double parts[] = {3, 9, 4};
+    for (uint32_t type = CO_NORM_2; type <= CO_NORM_INF; type++) {
+        const co_step_rule rule = {.struct_size = sizeof rule, .norm_type = type};
+        co_step_state state = {.loss_scale = 1};
+        double *sums = lend(d, parts, sizeof parts);
+        co_step_state *on = lend(d, &state, sizeof state);
+        CHECK(d->vt->step_factor(d->self, &rule, sums, 3, on, NULL) == CO_OK);
+        take_back(d, on, &state, sizeof state);
+        d->vt->free(d->self, CO_MEM_DEVICE, sums);
+        CHECK_MSG(state.norm == (type == CO_NORM_INF ? 9 : 4) && state.updates == 1, "%s: norm type %u of several parts is %g", d->name, type, state.norm);
+    }
+}
+
 int main(void)
 {
     const char *name = getenv("COATI_TEST_BACKEND");
@@ -223,6 +263,7 @@ int main(void)
     }
     for (int i = 0; i < 2; i++) ignored_targets(&d[i]);
     flat(&d[0], &d[1]);
+    for (int i = 0; i < 2; i++) largest(&d[i]);
     device_close(&d[1]);
     device_close(&d[0]);
     host_free(h);

@@ -82,17 +82,62 @@ __global__ void add_squares(const double *partial, int n, double *out)
 extern "C" int cuda_flat_sqnorm(void *self, const void *x, co_dtype t, int64_t n, double *out, co_stream on)
 {
     gpu *c = (gpu *)self;
-    const unsigned blocks = grid_for(n, THREADS * 32, SQNORM_BLOCKS);
+    const unsigned blocks = grid_for(n, THREADS * 32, SUM_BLOCKS);
     if (!cuda_float(t)) return CO_FAIL(c->host, CO_E_UNSUPPORTED, "backend cuda: sqnorm is for fp32, bf16 and fp16");
     WITH_TYPE(t, T, squares<T><<<blocks, THREADS, 0, cuda_stream(c, on)>>>((const T *)x, n, c->partial);)
     add_squares<<<1, THREADS, 0, cuda_stream(c, on)>>>(c->partial, (int)blocks, out);
     return cuda_check(c, cudaGetLastError(), "sqnorm");
 }
 
+/* ---- largest absolute value. Bits of floats without their sign have the order of their values, and NaN lies above all: whole
+ * numbers are compared, and a NaN stays. --------------------------------------------------------------------------- */
+__device__ inline uint32_t block_max(uint32_t most, uint32_t *shared)
+{
+    most = __reduce_max_sync(0xffffffffu, most);
+    if ((threadIdx.x & 31) == 0) shared[threadIdx.x >> 5] = most;
+    __syncthreads();
+    return __reduce_max_sync(0xffffffffu, shared[threadIdx.x & (THREADS / 32 - 1)]);
+}
+template <class T> __global__ void __launch_bounds__(THREADS) largest(const T *x, int64_t n, uint32_t *partial)
+{
+    constexpr int N = VEC<T>;
+    __shared__ uint32_t shared[THREADS / 32];
+    const int64_t vectors = (uintptr_t)x % 16 == 0 ? n / N : 0;
+    uint32_t most = 0;
+    for (int64_t i = (int64_t)blockIdx.x * THREADS + threadIdx.x; i < vectors; i += (int64_t)gridDim.x * THREADS) {
+        float v[N];
+        load_vec<T, N>(x + i * N, v);
+#pragma unroll
+        for (int e = 0; e < N; e++) most = max(most, __float_as_uint(v[e]) & 0x7fffffffu);
+    }
+    for (int64_t i = vectors * N + (int64_t)blockIdx.x * THREADS + threadIdx.x; i < n; i += (int64_t)gridDim.x * THREADS)
+        most = max(most, __float_as_uint(to_float(x[i])) & 0x7fffffffu);
+    most = block_max(most, shared);
+    if (threadIdx.x == 0) partial[blockIdx.x] = most;
+}
+__global__ void __launch_bounds__(THREADS) largest_of(const uint32_t *partial, int n, double *out)
+{
+    __shared__ uint32_t shared[THREADS / 32];
+    uint32_t most = 0;
+    for (int i = threadIdx.x; i < n; i += THREADS) most = max(most, partial[i]);
+    most = block_max(most, shared);
+    if (threadIdx.x == 0) *out = (double)__uint_as_float(most);
+}
+extern "C" int cuda_flat_absmax(void *self, const void *x, co_dtype t, int64_t n, double *out, co_stream on)
+{
+    gpu *c = (gpu *)self;
+    const unsigned blocks = grid_for(n, THREADS * 32, SUM_BLOCKS);
+    uint32_t *partial = (uint32_t *)c->partial;
+    if (!cuda_float(t)) return CO_FAIL(c->host, CO_E_UNSUPPORTED, "backend cuda: absmax is for fp32, bf16 and fp16");
+    WITH_TYPE(t, T, largest<T><<<blocks, THREADS, 0, cuda_stream(c, on)>>>((const T *)x, n, partial);)
+    largest_of<<<1, THREADS, 0, cuda_stream(c, on)>>>(partial, (int)blocks, out);
+    return cuda_check(c, cudaGetLastError(), "absmax");
+}
+
 __global__ void judge(co_step_rule rule, const double *sums, int64_t n, co_step_state *state)
 {
     double sum = 0;
-    for (int64_t i = 0; i < n; i++) sum += sums[i];
+    for (int64_t i = 0; i < n; i++) sum = co_norm_join(&rule, sum, sums[i]);
     co_step_judge(&rule, sum, state);
 }
 extern "C" int cuda_step_factor(void *self, const co_step_rule *rule, const double *sums, int64_t n, co_step_state *state, co_stream on)
