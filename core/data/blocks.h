@@ -11,7 +11,7 @@
 #define CORE_DATA_BLOCKS_H
 #include "core/data/reader.h"
 
-enum { BLOCK_PIECE = 1 << 16 };
+enum { BLOCK_PIECE = 1 << 12 };
 
 typedef struct block_piece {
     int64_t record; /* of the dataset */
