@@ -119,7 +119,7 @@ static int open_all(const fixture_args *a, fixture *f)
     if (!a->random && (r = st_open_dir(a->dir, &f->weights))) return r;
     if ((r = open_table(a, f))) return r;
     if (a->sum_fp32) param_table_sum_fp32(f->table);
-    if (a->hold_stored) params_hold_stored(f->table, f->weights, a->max_tokens == 0);
+    if (a->hold_stored && f->backend->flags & CO_BACKEND_STORED) params_hold_stored(f->table, f->weights, a->max_tokens == 0);
     static const engine_column columns[] = {{"labels", CO_I32, CO_ROWS_TOKENS}, {"mask", CO_F32, CO_ROWS_TOKENS}};
     const engine_args e = {
         .host = h, .backend = f->backend, .backend_self = f->backend_self, .cpu = f->cpu, .cpu_self = f->cpu_self, .model = f->lora ? lora_model(f->lora) : f->model,
