@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define OWN_THREADS 1 /* openblas_get_parallel(): 0 none, 1 its own, 2 OpenMP's */
+
 static int load_symbol(const co_host *h, void *so, const char *name, void *to)
 {
     void *p = dlsym(so, name);
@@ -55,7 +57,12 @@ int cpu_blas_load(const co_host *h, cpu_blas *out)
     if (r == CO_OK) r = load_symbol(h, so, "openblas_set_num_threads", &out->set_threads);
     if (r == CO_OK) r = load_symbol(h, so, "openblas_get_corename", &out->corename);
     if (r) return r;
-    h->log(h, CO_LOG_DEBUG, "cpu", "OpenBLAS core %s (%s)", out->corename(),
-           mine ? "by OPENBLAS_CORETYPE" : core ? "chosen from the processor's features" : "its own choice");
+    int (*parallel)(void) = NULL;
+    void *p = dlsym(so, "openblas_get_parallel");
+    memcpy(&parallel, &p, sizeof p);
+    out->apart = parallel && parallel() == OWN_THREADS;
+    h->log(h, CO_LOG_DEBUG, "cpu", "OpenBLAS core %s (%s), threads %s", out->corename(),
+           mine ? "by OPENBLAS_CORETYPE" : core ? "chosen from the processor's features" : "its own choice",
+           out->apart ? "of its own, unused" : "of OpenMP");
     return cpu_blas_check(h, out);
 }

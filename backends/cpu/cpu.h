@@ -19,7 +19,7 @@ typedef struct cpu_blas { /* row major, as in cblas.h */
                   float beta, float *y, int incy);
     void (*set_threads)(int n);
     const char *(*corename)(void);
-    char (*config)(void);
+    int apart; /* it has a pool of threads of its own, beside OpenMP's: it is kept to one thread, and products are always cut here */
 } cpu_blas;
 enum { BLAS_ROW = 101, BLAS_N = 111, BLAS_T = 112 };
 

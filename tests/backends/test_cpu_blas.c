@@ -1,9 +1,11 @@
 /* test_cpu_blas.c: OpenBLAS is told what the processor is, unless the user said so; a product that is wrong is refused;
- * [backend] simd takes what the processor has. */
-#include "backends/cpu/cpu.h"
+ * one with threads of its own is called from OpenMP's for a part each; [backend] simd takes what the processor has. */
+#define CPU_LEVEL plain
+#include "backends/cpu/kernels/kernels.h"
 #include "check.h"
 #include "core/base/error.h"
 #include "core/host/host.h"
+#include <math.h>
 #include <stdlib.h>
 #include <strings.h>
 #include <sys/wait.h>
@@ -86,6 +88,49 @@ static void test_wrong_products_are_refused(void)
     host_free(h);
 }
 
+/* Whole, cut and too small to cut, by rows and by columns, beside the plain loop; parts of the calls are counted. */
+static cpu_blas real;
+static int calls;
+static void counted_sgemm(int order, int ta, int tb, int m, int n, int k, float alpha, const float *a, int lda, const float *b, int ldb,
+                          float beta, float *c, int ldc)
+{
+#pragma omp atomic
+    calls++;
+    real.sgemm(order, ta, tb, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);
+}
+static void test_threads_apart(void)
+{
+    static const struct { int m, n, k, parts; } shapes[] = {{5, 7, 3, 1}, {31, 20, 40, 1}, {64, 9, 33, 2}, {200, 64, 32, 3}, {17, 333, 21, 3}, {1, 97, 50, 3}};
+    host *h = host_new(NULL);
+    CHECK(cpu_blas_load(host_services(h), &real) == CO_OK);
+    real.set_threads(1);
+    cpu c = {.threads = 3, .blas = real};
+    c.blas.apart = 1;
+    c.blas.sgemm = counted_sgemm;
+    for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++) {
+        const int m = shapes[s].m, n = shapes[s].n, k = shapes[s].k;
+        static float x[200 * 64], w[333 * 64], y[200 * 333], z[333];
+        double worst = 0;
+        for (int i = 0; i < m * k; i++) x[i] = (float)(i * 37 % 101 - 50) / 50;
+        for (int i = 0; i < n * k; i++) w[i] = (float)(i * 53 % 103 - 51) / 51;
+        for (int i = 0; i < m * n; i++) y[i] = (float)(i % 7);
+        for (int i = 0; i < n; i++) z[i] = y[i];
+        calls = 0;
+        cpu_product(&c, BLAS_N, BLAS_T, m, n, k, x, k, w, k, 1, y, n);
+        CHECK_MSG(calls == shapes[s].parts, "%d parts of [%d, %d], want %d", calls, m, n, shapes[s].parts);
+        cpu_row_product(&c, n, k, w, k, x, 1, z);
+        for (int i = 0; i < m; i++)
+            for (int j = 0; j < n; j++) {
+                double want = (i * n + j) % 7, got = y[i * n + j];
+                for (int p = 0; p < k; p++) want += (double)x[i * k + p] * w[j * k + p];
+                if (!(fabs(got - want) <= worst)) worst = fabs(got - want);
+                if (i == 0 && !(fabs(z[j] - want) <= worst)) worst = fabs(z[j] - want);
+            }
+        CHECK_MSG(worst < 1e-4, "[%d, %d, %d] off by %g", m, n, k, worst);
+    }
+    host_free(h);
+}
+
 static void test_simd(void)
 {
     static const char *const names[] = {"auto", "plain", "avx2", "avx512"};
@@ -114,6 +159,7 @@ int main(void)
     test_core_is_chosen();
     test_the_users_word_counts();
     test_wrong_products_are_refused();
+    test_threads_apart();
     test_simd();
     return check_done();
 }

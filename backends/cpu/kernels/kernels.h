@@ -32,6 +32,8 @@ size_t k_narrow_embedding_scratch(const cpu *c, const co_plan *p, const co_step_
 /* out[m, n] = op(a) op(b) + beta out, op by BLAS_N or BLAS_T, on all threads (product.c). */
 void cpu_product(const cpu *c, int ta, int tb, int64_t m, int64_t n, int64_t k, const float *a, int64_t lda, const float *b, int64_t ldb,
                  float beta, float *out, int64_t ldc);
+/* y[n] = w[n, k] x[k] + beta y. */
+void cpu_row_product(const cpu *c, int64_t n, int64_t k, const float *w, int64_t ldw, const float *x, float beta, float *y);
 
 size_t k_norm_scratch(const cpu *c, const co_plan *p, const co_step_op *op);
 size_t k_attention_scratch(const cpu *c, const co_plan *p, const co_step_op *op);

@@ -9,6 +9,7 @@
 #define attention_backward CPU_JOIN(attention_backward, CPU_LEVEL)
 #define attention_forward CPU_JOIN(attention_forward, CPU_LEVEL)
 #define cpu_product CPU_JOIN(cpu_product, CPU_LEVEL)
+#define cpu_row_product CPU_JOIN(cpu_row_product, CPU_LEVEL)
 #define k_adamw CPU_JOIN(k_adamw, CPU_LEVEL)
 #define k_attention CPU_JOIN(k_attention, CPU_LEVEL)
 #define k_attention_bwd CPU_JOIN(k_attention_bwd, CPU_LEVEL)

@@ -16,7 +16,7 @@ void k_linear(const cpu_step *s)
     if (y->rows == 0) return;
     if (beta != 0) fill_rows(s, y, s->in[2].p);
     if (y->rows == 1) {
-        s->c->blas.sgemv(BLAS_ROW, BLAS_N, (int)w->rows, (int)w->cols, 1, w->p, (int)w->stride, x->p, 1, beta, y->p, 1);
+        cpu_row_product(s->c, w->rows, w->cols, w->p, w->stride, x->p, beta, y->p);
         return;
     }
     cpu_product(s->c, BLAS_N, BLAS_T, y->rows, w->rows, w->cols, x->p, x->stride, w->p, w->stride, beta, y->p, y->stride);

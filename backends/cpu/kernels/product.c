@@ -7,18 +7,20 @@
 #include "kernels.h"
 
 #define SHARE 128 /* rows or columns a thread, at least */
+#define LEAST 32  /* the same where OpenBLAS has threads of its own, which are not used (cpu_blas.apart) */
 #define STEP 16   /* shares are multiples of this */
 
 void cpu_product(const cpu *c, int ta, int tb, int64_t m, int64_t n, int64_t k, const float *a, int64_t lda, const float *b, int64_t ldb,
                  float beta, float *out, int64_t ldc)
 {
     const int by_rows = m >= n;
-    const int64_t whole = by_rows ? m : n;
-    if (whole < (int64_t)c->threads * SHARE || c->threads == 1) {
+    const int64_t whole = by_rows ? m : n, most = c->blas.apart ? whole / LEAST : c->threads;
+    const int threads = most < 1 ? 1 : most < c->threads ? (int)most : c->threads;
+    if ((!c->blas.apart && whole < (int64_t)threads * SHARE) || threads == 1) {
         c->blas.sgemm(BLAS_ROW, ta, tb, (int)m, (int)n, (int)k, 1, a, (int)lda, b, (int)ldb, beta, out, (int)ldc);
         return;
     }
-#pragma omp parallel num_threads(c->threads)
+#pragma omp parallel num_threads(threads)
     {
         int64_t from, to;
         cpu_share((whole + STEP - 1) / STEP, omp_get_thread_num(), omp_get_num_threads(), &from, &to);
@@ -27,5 +29,17 @@ void cpu_product(const cpu *c, int ta, int tb, int64_t m, int64_t n, int64_t k, 
         if (from < to)
             c->blas.sgemm(BLAS_ROW, ta, tb, (int)(by_rows ? to - from : m), (int)(by_rows ? n : to - from), (int)k, 1, part_a, (int)lda, part_b,
                           (int)ldb, beta, by_rows ? out + from * ldc : out + from, (int)ldc);
+    }
+}
+
+void cpu_row_product(const cpu *c, int64_t n, int64_t k, const float *w, int64_t ldw, const float *x, float beta, float *y)
+{
+    const int64_t most = c->blas.apart ? n / LEAST : 1;
+    const int threads = most < 1 ? 1 : most < c->threads ? (int)most : c->threads;
+#pragma omp parallel num_threads(threads) if (threads > 1)
+    {
+        int64_t from, to;
+        cpu_share(n, omp_get_thread_num(), omp_get_num_threads(), &from, &to);
+        if (from < to) c->blas.sgemv(BLAS_ROW, BLAS_N, (int)(to - from), (int)k, 1, w + from * ldw, (int)ldw, x, 1, beta, y + from, 1);
     }
 }
