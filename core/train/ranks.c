@@ -9,14 +9,18 @@
 #include <string.h>
 #include <unistd.h>
 
-const char *ranks_comm(run *r)
+const char *ranks_comm_auto(host *h, const co_backend_vt *be)
 {
     static const char *const launched[] = {"OMPI_COMM_WORLD_SIZE", "PMIX_RANK", "PMI_RANK"};
     const co_feature *f;
-    if (strcmp(r->o.run.comm, "auto") != 0) return r->o.run.comm;
     for (size_t i = 0; i < sizeof launched / sizeof *launched; i++)
-        if (getenv(launched[i])) return r->backend->flags & CO_BACKEND_ASYNC && host_feature(r->host, CO_KIND_COMM, "nccl", &f) == CO_OK ? "nccl" : "mpi";
+        if (getenv(launched[i])) return be->flags & CO_BACKEND_ASYNC && host_feature(h, CO_KIND_COMM, "nccl", &f) == CO_OK ? "nccl" : "mpi";
     return "self";
+}
+
+const char *ranks_comm(run *r)
+{
+    return strcmp(r->o.run.comm, "auto") == 0 ? ranks_comm_auto(r->host, r->backend) : r->o.run.comm;
 }
 
 int ranks_open(run *r)

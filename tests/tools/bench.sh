@@ -20,4 +20,19 @@ check "--no-update: $first, above $apart" awk -v a="$first" -v b="$apart" 'BEGIN
 check "--no-update --accumulation" [ "$first" = "$thrice" ]
 check "--set of what nobody has" exits 2 "no_such_key" "$COATI_BIN/coati-bench" --config config.json --strategy gemini --set strategy.no_such_key=1
 check "a strategy nobody has" exits 2 "no strategy plugin" "$COATI_BIN/coati-bench" --config config.json --strategy zero9
+
+# Under a launcher each rank has the same batch, so the loss is one rank's; rank 0 alone prints.
+if command -v mpirun > /dev/null; then
+  two="mpirun --allow-run-as-root --oversubscribe --bind-to none --mca mpi_yield_when_idle 1 -n 2 $COATI_BIN/coati-bench -q"
+  small="--config config.json --seqs 2 --seq-len 32 --steps 3 --threads 1"
+  for s in "zero2 --accumulation 2"; do
+    check "2 ranks, --strategy $s" $two $small --strategy $s
+    check "2 ranks, --strategy $s: once, the loss" [ "$(sed -n 's/.*"loss":\([0-9.]*\).*"ranks":2,.*/\1/p' check.log | awk '{ printf "%.5f", $1 }')" = "$apart" ]
+  done
+  check "2 ranks, traced" $two $small --strategy zero2 --trace trace.json
+  for r in "trace.json\",0" "trace.json.1\",1"; do check "2 ranks, traced: ${r%\"*}" grep -q "\"cat\":\"comm\".*\"pid\":${r#*,}," "${r%\"*}"; done
+  check "2 ranks, a strategy for one" exits 2 "strategy naive is for one rank, there are 2" $two $small --strategy naive
+  check "--collectives" $two --collectives 4 --dtype bf16
+  check "--collectives: of each kind and size" [ "$(grep -c '"ranks":2,"comm":"mpi","dtype":"bf16"' check.log)" = 6 ]
+fi
 finish

@@ -26,6 +26,8 @@ typedef struct bench_opts {
     int no_update;    /* strategy: resident.c's */
     const char *set[BENCH_MAX_SETS]; /* section.key=value */
     int n_set;
+    const char *comm;  /* auto, or a plugin */
+    const char *trace; /* NULL, or a file the counted steps are traced to; of rank N > 0 with .N behind */
     int new_tokens; /* above 0: generate that many after prompts of seq_len, instead of training */
 } bench_opts;
 
@@ -35,6 +37,8 @@ typedef struct parts { /* one of each plugin kind, open */
     const co_backend_vt *be, *real; /* be: seen through the profile, if there is one */
     const co_backend_vt *cpu;       /* beside one with CO_BACKEND_ASYNC */
     const co_comm_vt *comm;
+    const char *comm_name;
+    int32_t rank, world, local_rank, local_world;
     const co_optimizer_vt *optim;
     const co_loss_vt *loss;
     const co_model_vt *model;       /* that serves the config's model_type; with adapters the wrapper around it */
@@ -48,6 +52,11 @@ typedef struct parts { /* one of each plugin kind, open */
 } parts;
 int parts_open(parts *p, const shape *s, const bench_opts *o); /* parts.c; s NULL: no model. parts_close also after a failure */
 void parts_close(parts *p);
+/* After a failure of one of several ranks: says what it was and ends all. Does not return then. */
+void parts_abort(const parts *p, int status);
+co_dtype parts_dtype(const bench_opts *o);
+/* Everybody's value, on every rank. */
+int parts_gather(const parts *p, double mine, double *all);
 /* Every parameter from one table of normal numbers, scaled as the model says: quick also for billions. */
 int parts_fill(const parts *p, engine *e);
 
@@ -55,6 +64,7 @@ extern const co_strategy_vt resident_vt; /* resident.c: everything stands on the
 
 int bench_train(const shape *s, const bench_opts *o);    /* train.c */
 int bench_generate(const shape *s, const bench_opts *o); /* generate.c */
+int bench_collectives(int most_mib, const bench_opts *o); /* collectives.c: buffers of 1 MiB up to that */
 int bench_update(int64_t n, const bench_opts *o);        /* update.c: AdamW over n parameters in host memory */
 /* tokenize.c: the tokenizer of a model's directory on the texts of files, each of which ends in NUL or with its file. */
 int bench_tokenize(const char *dir, const char *const *files, int n_files, int rounds);

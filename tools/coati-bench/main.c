@@ -47,6 +47,7 @@ double bench_median(double *v, int n)
 
 static const char help[] =
     "usage: coati-bench [--preset 15m|110m|all | --config FILE --seqs N --seq-len N] [OPTIONS]\n"
+    "       coati-bench --collectives N [--backend NAME] [--dtype TYPE]\n"
     "       coati-bench --update N [--dtype TYPE]\n"
     "       coati-bench --tokenize DIR [--steps N] FILE …\n"
     "Measures whole training steps (forward, backward, clipping, AdamW) of a model with random weights on random tokens, and\n"
@@ -61,6 +62,8 @@ static const char help[] =
     "                    a run, and products are timed before and after them only\n"
     "  --set S.KEY=VALUE an option of a plugin, as in train.ini: strategy.device_memory=15GiB; may be repeated\n"
     "  --accumulation N  micro-steps a step (1)\n"
+    "  --comm NAME       what ranks talk through: self, mpi, nccl (auto: under mpirun nccl for cuda, else mpi). Each rank has the same batch\n"
+    "  --trace FILE      what ran when in the counted steps, for ui.perfetto.dev; of rank N > 0 to FILE.N\n"
     "  --no-update       forward and backward alone, weights and gradients on the device: what a strategy can reach at best\n"
     "  --lora-rank N     train adapters of this rank on all linear layers, the base frozen\n"
     "  --new-tokens N    generate N tokens after each of --seqs prompts of --seq-len tokens, greedy, instead of training\n"
@@ -68,6 +71,7 @@ static const char help[] =
     "  --threads N       cpu: threads, 0: every core (0)\n"
     "  --checkpointing   keep block inputs only\n"
     "  --profile         also where the time went, by op and shape, on stderr\n"
+    "  --collectives N   instead, under mpirun: bandwidth of reduce_scatter, all_gather and all_reduce, buffers of 1 to N MiB in --dtype\n"
     "  --update N        instead: AdamW over N million parameters in host memory, gradients and copies in --dtype, masters and\n"
     "                    states in fp32, beside a plain copy of memory\n"
     "  --tokenize DIR    instead: how quickly the tokenizer in DIR opens, and encodes the texts in FILEs (each ends in NUL, or\n"
@@ -86,11 +90,12 @@ static int number(const char *text, int least, int most, const char *option, int
 }
 
 /* Runs the chosen shapes. */
-static int run(const char *preset, shape *own, const char *file, int update, const bench_opts *o)
+static int run(const char *preset, shape *own, const char *file, int update, int collectives, const bench_opts *o)
 {
     int r = CO_OK, any = 0;
     if (strcmp(o->dtype, "fp32") != 0 && strcmp(o->dtype, "bf16") != 0 && strcmp(o->dtype, "fp16") != 0)
         return FAIL(CO_E_CONFIG, "--dtype %s: fp32, bf16 or fp16", o->dtype);
+    if (collectives) return bench_collectives(collectives, o);
     if (update) return bench_update((int64_t)update * 1000000, o);
     if (file) {
         char *text = NULL;
@@ -112,16 +117,17 @@ static int run(const char *preset, shape *own, const char *file, int update, con
 
 int main(int argc, char **argv)
 {
-    enum { SEQS = 256, NEW, SEQ_LEN, BACKEND, DTYPE, LORA, CONFIG, STRATEGY, SET, ACCUMULATION, NO_UPDATE };
+    enum { SEQS = 256, NEW, SEQ_LEN, BACKEND, DTYPE, LORA, CONFIG, STRATEGY, SET, ACCUMULATION, NO_UPDATE, COMM, TRACE, COLLECTIVES };
     static const struct option longs[] = {
         {"preset", 1, 0, 'p'}, {"steps", 1, 0, 's'}, {"threads", 1, 0, 't'}, {"checkpointing", 0, 0, 'c'}, {"profile", 0, 0, 'P'},
         {"config", 1, 0, CONFIG}, {"seqs", 1, 0, SEQS}, {"new-tokens", 1, 0, NEW}, {"seq-len", 1, 0, SEQ_LEN}, {"backend", 1, 0, BACKEND},
         {"dtype", 1, 0, DTYPE}, {"lora-rank", 1, 0, LORA}, {"update", 1, 0, 'U'}, {"tokenize", 1, 0, 'T'},
-        {"strategy", 1, 0, STRATEGY}, {"set", 1, 0, SET}, {"accumulation", 1, 0, ACCUMULATION}, {"no-update", 0, 0, NO_UPDATE}, {"help", 0, 0, 'h'}, {"version", 0, 0, 'V'}, {0, 0, 0, 0}};
+        {"strategy", 1, 0, STRATEGY}, {"set", 1, 0, SET}, {"accumulation", 1, 0, ACCUMULATION}, {"no-update", 0, 0, NO_UPDATE},
+        {"comm", 1, 0, COMM}, {"trace", 1, 0, TRACE}, {"collectives", 1, 0, COLLECTIVES}, {"help", 0, 0, 'h'}, {"version", 0, 0, 'V'}, {0, 0, 0, 0}};
     const char *preset = "all", *file = NULL, *tokenize = NULL;
-    bench_opts o = {.threads = "0", .steps = 5, .backend = "cpu", .dtype = "fp32", .strategy = "naive", .accumulation = 1};
+    bench_opts o = {.threads = "0", .steps = 5, .backend = "cpu", .dtype = "fp32", .strategy = "naive", .accumulation = 1, .comm = "auto"};
     shape own = {.seqs = 8, .seq_len = 512};
-    int opt, update = 0, r = CO_OK;
+    int opt, update = 0, collectives = 0, r = CO_OK;
     while (r == CO_OK && (opt = getopt_long(argc, argv, "vqh", longs, NULL)) != -1) {
         switch (opt) {
         case 'p': preset = optarg; break;
@@ -144,6 +150,9 @@ int main(int argc, char **argv)
             else o.set[o.n_set++] = optarg;
             break;
         case ACCUMULATION: r = number(optarg, 1, 1024, "--accumulation", &o.accumulation); o.queued = 1; break;
+        case COMM: o.comm = optarg; break;
+        case TRACE: o.trace = optarg; o.queued = 1; break;
+        case COLLECTIVES: r = number(optarg, 1, 1 << 16, "--collectives", &collectives); break;
         case NO_UPDATE: o.no_update = 1; o.queued = 1; break;
         case 'v': log_level_set(CO_LOG_DEBUG); break;
         case 'q': log_level_set(CO_LOG_ERROR); break;
@@ -154,7 +163,7 @@ int main(int argc, char **argv)
     }
     if (r == CO_OK && !tokenize && optind < argc) r = FAIL(CO_E_CONFIG, "unexpected argument '%s'", argv[optind]);
     if (r == CO_OK && tokenize && optind == argc) r = FAIL(CO_E_CONFIG, "--tokenize needs files to read texts from");
-    if (r == CO_OK) r = tokenize ? bench_tokenize(tokenize, (const char *const *)argv + optind, argc - optind, o.steps) : run(preset, &own, file, update, &o);
+    if (r == CO_OK) r = tokenize ? bench_tokenize(tokenize, (const char *const *)argv + optind, argc - optind, o.steps) : run(preset, &own, file, update, collectives, &o);
     if (r) fprintf(stderr, "coati-bench: %s\n", error_message());
     return error_exit_code(r);
 }

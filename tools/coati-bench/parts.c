@@ -1,9 +1,19 @@
 /* parts.c: opens the plugins a measurement runs on. */
 #include "bench.h"
 #include "core/base/error.h"
+#include "core/base/log.h"
 #include "core/base/memory.h"
 #include "core/base/rng.h"
+#include "core/base/trace.h"
+#include "core/train/comm_traced.h"
+#include "core/train/ranks.h"
+#include <stdio.h>
 #include <string.h>
+
+co_dtype parts_dtype(const bench_opts *o)
+{
+    return strcmp(o->dtype, "bf16") == 0 ? CO_BF16 : strcmp(o->dtype, "fp16") == 0 ? CO_F16 : CO_F32;
+}
 
 static int options_of(parts *p, co_kind kind, const char *name, const co_feature **f, void **opts)
 {
@@ -26,6 +36,22 @@ static int open_cpu(parts *p)
     return r;
 }
 
+static int open_comm(parts *p, const bench_opts *opts)
+{
+    const co_feature *f;
+    void *o;
+    p->comm_name = strcmp(opts->comm, "auto") == 0 ? ranks_comm_auto(p->h, p->real) : opts->comm;
+    int r = options_of(p, CO_KIND_COMM, p->comm_name, &f, &o);
+    if (r) return r;
+    p->comm = host_comm(p->h, f);
+    r = p->comm->open(host_services(p->h), o, p->be, p->be_self, &p->comm_self);
+    mem_free(o);
+    if (r == CO_OK) r = p->comm->info(p->comm_self, &p->rank, &p->world, &p->local_rank, &p->local_world);
+    if (r == CO_OK && opts->trace) r = comm_trace(&p->comm, &p->comm_self);
+    if (r == CO_OK && p->rank > 0) log_level_set(CO_LOG_ERROR); /* rank 0 says it for all */
+    return r;
+}
+
 static int open_plugins(parts *p, const bench_opts *opts)
 {
     const co_feature *f;
@@ -36,8 +62,7 @@ static int open_plugins(parts *p, const bench_opts *opts)
     if (r == CO_OK) p->be = p->real = host_backend(p->h, f), r = p->be->open(h, o, &p->be_self), mem_free(o);
     if (r == CO_OK) r = open_cpu(p);
     if (r == CO_OK && opts->profile) p->be = profile_over(p->be);
-    if (r == CO_OK) r = options_of(p, CO_KIND_COMM, "self", &f, &o);
-    if (r == CO_OK) p->comm = host_comm(p->h, f), r = p->comm->open(h, o, p->be, p->be_self, &p->comm_self), mem_free(o);
+    if (r == CO_OK) r = open_comm(p, opts);
     if (r == CO_OK) r = options_of(p, CO_KIND_OPTIMIZER, "adamw", &f, &o);
     if (r == CO_OK) p->optim = host_optimizer(p->h, f), r = p->optim->open(h, o, &p->optim_self), mem_free(o);
     if (r == CO_OK) r = options_of(p, CO_KIND_LOSS, "causal_lm", &f, &o);
@@ -64,8 +89,7 @@ static int open_model(parts *p, const shape *s, const bench_opts *o)
         r = lora_open(h, p->base, p->base_self, &spec, &p->adapters);
         if (r == CO_OK) p->model = lora_model(p->adapters), p->model_self = p->adapters;
     }
-    const co_dtype t = strcmp(o->dtype, "bf16") == 0 ? CO_BF16 : strcmp(o->dtype, "fp16") == 0 ? CO_F16 : CO_F32;
-    if (r == CO_OK) r = param_table_build(p->model, p->model_self, t, &p->params);
+    if (r == CO_OK) r = param_table_build(p->model, p->model_self, parts_dtype(o), &p->params);
     if (r == CO_OK && p->adapters) r = lora_freeze(p->adapters, p->params);
     if (r == CO_OK && o->accumulation > 1) param_table_sum_fp32(p->params);
     return r;
@@ -79,6 +103,28 @@ int parts_open(parts *p, const shape *s, const bench_opts *o)
     if (r == CO_OK) r = open_plugins(p, o);
     if (r == CO_OK && s) r = open_model(p, s, o);
     return r == CO_OK ? config_finish(p->c) : r; /* what --set names and nobody has */
+}
+
+void parts_abort(const parts *p, int status)
+{
+    if (status == CO_OK || p->world <= 1 || !p->comm_self) return;
+    fprintf(stderr, "coati-bench: rank %d: %s\n", p->rank, error_message());
+    (void)p->comm->abort(p->comm_self, error_exit_code(status));
+}
+
+int parts_gather(const parts *p, double mine, double *all)
+{
+    void *dev = NULL;
+    const size_t bytes = (size_t)p->world * sizeof *all;
+    int r = p->real->alloc(p->be_self, CO_MEM_DEVICE, bytes, &dev);
+    if (r) return r;
+    double *const own = (double *)dev + p->rank;
+    r = p->real->copy(p->be_self, own, &mine, sizeof mine, NULL);
+    if (r == CO_OK) r = p->comm->all_gather(p->comm_self, own, dev, 1, CO_F64, NULL);
+    if (r == CO_OK) r = p->real->copy(p->be_self, all, dev, bytes, NULL);
+    if (r == CO_OK) r = p->real->stream_sync(p->be_self, NULL);
+    p->real->free(p->be_self, CO_MEM_DEVICE, dev);
+    return r;
 }
 
 void parts_close(parts *p)

@@ -1,6 +1,8 @@
 /* train.c: whole training steps of a synthetic model: forward, backward, clipping, AdamW. */
 #include "bench.h"
+#include "core/base/error.h"
 #include "core/base/memory.h"
+#include "core/base/trace.h"
 #include <stdio.h>
 #include <string.h>
 
@@ -42,31 +44,43 @@ typedef struct timing { /* of the counted steps; a product is timed before each 
     size_t peak_kib, device; /* device: bytes that are gone there since before the engine */
 } timing;
 
-static int queue_step(engine *e, const batch *b, const bench_opts *o, int64_t step)
+/* Ranks have the same batch: the mean over all is one rank's. */
+static int queue_step(engine *e, const batch *b, const parts *p, const bench_opts *o, int64_t step)
 {
     int r = CO_OK;
     for (int i = 0; i < o->accumulation && r == CO_OK; i++)
-        r = engine_micro_step(e, &b->b, 1.0 / b->b.n_tokens / o->accumulation, 1, step, i + 1 == o->accumulation, NULL);
+        r = engine_micro_step(e, &b->b, 1.0 / b->b.n_tokens / o->accumulation / p->world, 1, step, i + 1 == o->accumulation, NULL);
     return r == CO_OK ? engine_step(e, step, 1e-4, 1.0, NULL) : r;
 }
 
+static int begin_trace(const parts *p, const bench_opts *o)
+{
+    char *path = p->rank ? mem_printf("%s.%d", o->trace, p->rank) : mem_printf("%s", o->trace);
+    const int r = path ? trace_open(path, p->rank) : CO_E_NOMEM;
+    mem_free(path);
+    return r;
+}
+
 /* Each step's end is taken when the next has been queued, as a run does: updates may go on beside the next step's forward. */
-static int run_queued(engine *e, const batch *b, const bench_opts *o, timing *t)
+static int run_queued(engine *e, const batch *b, const parts *p, const bench_opts *o, timing *t)
 {
     engine_result res = {0};
     co_step_stats stats;
     double last = 0;
-    int r = queue_step(e, b, o, 1);
+    const int ahead = engine_is_async(e); /* elsewhere a step is done when it has been queued */
+    int r = ahead ? queue_step(e, b, p, o, 1) : CO_OK;
     for (int i = -1; i < o->steps && r == CO_OK; i++) {
-        if (i + 1 < o->steps) r = queue_step(e, b, o, i + 3);
+        if (i == -1 && o->trace) r = begin_trace(p, o);
+        if (r == CO_OK && i + ahead < o->steps) r = queue_step(e, b, p, o, i + ahead + 2);
         if (r == CO_OK) r = engine_collect(e, i + 2, &res, &stats);
         const double now = bench_now();
         if (i >= 0) t->step[i] = now - last;
         last = now;
         if (o->profile) profile_step(i >= 0);
     }
+    if (o->trace) trace_close();
     t->peak_kib = bench_status_kib("VmHWM:");
-    t->loss = res.loss;
+    t->loss = res.loss * p->world;
     return r;
 }
 
@@ -115,9 +129,9 @@ static size_t device_free(const parts *p)
     size_t left = 0, all = 0;
     return p->be->flags & CO_BACKEND_ASYNC && p->real->memory(p->be_self, &left, &all) == CO_OK ? left : 0;
 }
-static void print(const shape *s, const bench_opts *o, timing *t, double flops, const engine_memory *mem, size_t idle_kib)
+static void print(const shape *s, const parts *p, const bench_opts *o, timing *t, double flops, const engine_memory *mem, size_t idle_kib, const double *device)
 {
-    const int n = s->seqs * s->seq_len * o->accumulation;
+    const int n = s->seqs * s->seq_len * o->accumulation; /* a rank's */
     double part[BENCH_MAX_STEPS]; /* of each step's floor, at the speed of the products around it */
     for (int i = 0; i < o->steps; i++)
         part[i] = flops / t->product_flops * (t->product[i] + t->product[i + 1]) / 2 / t->step[i];
@@ -128,9 +142,12 @@ static void print(const shape *s, const bench_opts *o, timing *t, double flops, 
     printf("{\"case\":\"train_%s\",\"tokens\":%d,\"steps\":%d,\"step_s\":{\"min\":%.4f,\"median\":%.4f,\"max\":%.4f},"
            "\"tokens_per_s\":%.0f,\"gflop\":%.1f,\"sgemm_gflops\":{\"median\":%.1f,\"best\":%.1f},\"floor_s\":%.4f,"
            "\"floor_fraction\":%.3f,\"planned_bytes\":%zu,\"rss_above_idle_mib\":%.0f,\"loss\":%.6f,\"strategy\":\"%s\",\"accumulation\":%d,"
-           "\"planned_host_bytes\":%zu,\"device_bytes\":%zu}\n",
+           "\"planned_host_bytes\":%zu,\"device_bytes\":%zu,\"ranks\":%d,\"tokens_per_s_all\":%.0f,\"device_bytes_all\":[",
            s->name, n, o->steps, t->step[0], median, t->step[o->steps - 1], n / median, flops * 1e-9, gflops, best, floor_s,
-           floor_part, mem->total, above, t->loss, o->no_update ? "none" : o->strategy, o->accumulation, mem->pinned, t->device);
+           floor_part, mem->total, above, t->loss, o->no_update ? "none" : o->strategy, o->accumulation, mem->pinned, t->device, p->world, p->world * n / median);
+    for (int32_t i = 0; i < p->world; i++) printf("%s%.0f", i ? "," : "", device[i]);
+    printf("]}\n");
+    if (p->world > 1) fprintf(stderr, "%-8s %d ranks, comm %s; figures are a rank's\n", s->name, p->world, p->comm_name);
     if (t->device)
         fprintf(stderr, "%-8s %.2f GiB on the device, planned %.2f; %.2f GiB of host memory planned\n", s->name, (double)t->device / (1 << 30),
                 (double)mem->total / (1 << 30), (double)mem->pinned / (1 << 30));
@@ -160,12 +177,17 @@ static int train(parts *p, const shape *s, const bench_opts *o, size_t idle_kib)
     if (r == CO_OK) r = engine_open(&a, &e);
     if (r == CO_OK) r = engine_allocate(e);
     if (r == CO_OK) r = parts_fill(p, e);
-    if (r == CO_OK) r = o->queued ? run_queued(e, &b, o, times) : run_apart(e, &b, p, o, times);
+    if (r == CO_OK && p->world > 1) r = p->comm->barrier(p->comm_self); /* all begin together */
+    if (r == CO_OK) r = o->queued ? run_queued(e, &b, p, o, times) : run_apart(e, &b, p, o, times);
     if (r == CO_OK) {
         times->device = before - device_free(p);
         engine_bytes(e, &mem);
-        print(s, o, times, o->accumulation * engine_flops(e, &b.live), &mem, idle_kib);
+        double *const device = mem_calloc((size_t)p->world, sizeof *device);
+        r = device ? parts_gather(p, (double)times->device, device) : CO_E_NOMEM;
+        if (r == CO_OK && p->rank == 0) print(s, p, o, times, o->accumulation * engine_flops(e, &b.live), &mem, idle_kib, device);
+        mem_free(device);
     }
+    parts_abort(p, r);
     engine_close(e);
     free_batch(&b);
     mem_free(times);
@@ -177,6 +199,8 @@ int bench_train(const shape *s, const bench_opts *o)
     parts p;
     const size_t idle = bench_status_kib("VmRSS:");
     int r = parts_open(&p, s, o);
+    if (r == CO_OK && p.world > 1 && !o->queued) r = FAIL(CO_E_CONFIG, "several ranks need --strategy, one that serves them");
+    parts_abort(&p, r);
     if (r == CO_OK) r = train(&p, s, o, idle);
     parts_close(&p);
     return r;
