@@ -213,7 +213,7 @@ static int cpu_run(void *self, void *k, const co_binding *b, co_stream on)
 }
 
 static const co_backend_vt cpu_vt = {
-    .struct_size = sizeof cpu_vt, .dtypes = 1u << CO_F32 | 1u << CO_BF16 | 1u << CO_F16, .flags = CO_BACKEND_STORED, .open = cpu_open, .close = cpu_close, .memory = cpu_memory,
+    .struct_size = sizeof cpu_vt, .dtypes = 1u << CO_F32 | 1u << CO_BF16 | 1u << CO_F16, .flags = CO_BACKEND_STORED | CO_BACKEND_HALVES, .open = cpu_open, .close = cpu_close, .memory = cpu_memory,
     .alloc = cpu_alloc, .free = cpu_free, .copy = cpu_copy, .fill0 = cpu_fill0, .stream_new = cpu_stream_new,
     .stream_free = cpu_stream_free, .stream_sync = cpu_stream_sync, .event_new = cpu_event_new, .event_free = cpu_event_free,
     .event_record = cpu_event, .event_wait = cpu_event, .supports = cpu_supports, .workspace = cpu_workspace,

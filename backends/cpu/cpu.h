@@ -65,6 +65,8 @@ typedef struct cpu_level {
     const cpu_kernel_entry *narrow_ops; /* likewise; run NULL where 16-bit operands are widened for the fp32 kernel (mixed.c) */
     /* Runs of 16-bit floats (CO_BF16, CO_F16; CO_F32 passes through) to and from fp32. */
     void (*widen)(float *to, const void *from, uint32_t type, int64_t n);
+    void (*join)(float *to, const uint16_t *bf16, const int16_t *low, int64_t n); /* <coati/halves.h>; part: the other way */
+    void (*part)(uint16_t *bf16, int16_t *low, const float *from, int64_t n);
     void (*narrow)(void *to, uint32_t type, const float *from, int64_t n);
     double (*sqnorm)(const float *x, int64_t n);
     void (*adamw)(float *p, const float *g, float *m, float *v, int64_t n, const cpu_adamw *step);

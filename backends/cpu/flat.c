@@ -56,6 +56,13 @@ int flat_axpy(void *self, void *y, const void *x, co_dtype t, float a, int64_t n
     const cpu *c = self;
     (void)on;
     if (!floating(t)) return CO_FAIL(c->host, CO_E_UNSUPPORTED, "backend cpu: axpy is for floating types");
+    if (t == CO_F32 && a == 1) { /* sums of gradients; in double it would round to the same */
+        float *const to = y;
+        const float *const from = x;
+#pragma omp parallel for simd num_threads(c->threads) schedule(static)
+        for (int64_t i = 0; i < n; i++) to[i] += from[i];
+        return CO_OK;
+    }
 #pragma omp parallel for num_threads(c->threads) schedule(static)
     for (int64_t i = 0; i < n; i++) store(y, t, i, load(y, t, i) + (double)a * load(x, t, i));
     return CO_OK;
@@ -123,7 +130,7 @@ int flat_adamw(void *self, const co_optim_slice *s, float b1, float b2, float ep
 {
     const cpu *c = self;
     (void)on;
-    if (!up_to_fp32((co_dtype)s->grad_dtype) || (s->out && !up_to_fp32((co_dtype)s->out_dtype)))
+    if (!up_to_fp32((co_dtype)s->grad_dtype) || (s->out && !up_to_fp32((co_dtype)s->out_dtype)) || (!s->master && (!s->low || s->out_dtype != CO_BF16)))
         return CO_FAIL(c->host, CO_E_UNSUPPORTED, "backend cpu: AdamW takes and gives fp32, bf16 and fp16");
     if (s->dev_skip && *s->dev_skip) return CO_OK;
     const double t = (double)(s->dev_step ? *s->dev_step : s->step);
@@ -133,16 +140,19 @@ int flat_adamw(void *self, const co_optim_slice *s, float b1, float b2, float ep
     const size_t grad = co_dtype_bytes(s->grad_dtype), copy = co_dtype_bytes(s->out_dtype);
 #pragma omp parallel num_threads(c->threads)
     {
-        float wide[PIECE];
+        float wide[PIECE], joined[PIECE];
         int64_t from, to;
         cpu_share(s->n, omp_get_thread_num(), omp_get_num_threads(), &from, &to);
         const int64_t step = s->grad_dtype == CO_F32 && !s->out ? to - from : PIECE; /* what is converted stays in the cache */
         for (int64_t i = from, n; i < to; i += n) {
             const float *g = (const float *)s->grad + i;
+            uint16_t *const half = s->master ? NULL : (uint16_t *)s->out + i; /* of the master, if it is in halves */
             n = to - i < step ? to - i : step;
             if (s->grad_dtype != CO_F32) c->simd->widen(wide, (const char *)s->grad + (size_t)i * grad, s->grad_dtype, n), g = wide;
-            c->simd->adamw(s->master + i, g, (float *)s->state[0] + i, (float *)s->state[1] + i, n, &now);
-            if (s->out && s->out != s->master) c->simd->narrow((char *)s->out + (size_t)i * copy, s->out_dtype, s->master + i, n);
+            if (!s->master) c->simd->join(joined, half, s->low + i, n);
+            c->simd->adamw(s->master ? s->master + i : joined, g, (float *)s->state[0] + i, (float *)s->state[1] + i, n, &now);
+            if (!s->master) c->simd->part(half, s->low + i, joined, n);
+            else if (s->out && s->out != s->master) c->simd->narrow((char *)s->out + (size_t)i * copy, s->out_dtype, s->master + i, n);
         }
     }
     return CO_OK;

@@ -36,7 +36,7 @@ static int adamw_update(void *self, const co_backend_vt *be, void *be_self, cons
     return be->flat_adamw(be_self, s, a->b1, a->b2, a->eps, a->wd, on);
 }
 
-static const co_optimizer_vt adamw_vt = {.struct_size = sizeof adamw_vt, .flags = CO_OPTIM_ELEMENTWISE, .n_state = 2,
+static const co_optimizer_vt adamw_vt = {.struct_size = sizeof adamw_vt, .flags = CO_OPTIM_ELEMENTWISE | CO_OPTIM_HALVES, .n_state = 2,
                                          .open = adamw_open, .close = adamw_close, .update = adamw_update};
 static const co_feature feature = {.struct_size = sizeof feature, .kind = CO_KIND_OPTIMIZER, .name = "adamw",
                                    .summary = "Adam with decoupled weight decay, fp32 moments", .opts = options,

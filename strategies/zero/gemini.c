@@ -10,7 +10,7 @@ static size_t at_home(const zero *z, const zero_bucket *b, int host)
 {
     const size_t size = co_dtype_bytes(b->dtype), four = sizeof(float);
     const size_t copy = host && b->trainable && b->dtype == CO_F32 ? 0 : part(b->shard, size);
-    const size_t master = b->trainable && (host || b->dtype != CO_F32) ? part(b->shard, four) : 0;
+    const size_t master = b->trainable && (host || b->dtype != CO_F32) ? part(b->shard, host && zero_halves(z, b) ? sizeof(int16_t) : four) : 0;
     if (!b->trainable) return copy;
     return copy + master + part(b->shard, co_dtype_bytes(b->grad_dtype)) + part(b->shard * z->n_state, four);
 }

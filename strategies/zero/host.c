@@ -32,6 +32,7 @@ static int update(zero *z, const zero_job *j)
                         .master = (float *)(void *)zero_at(z, b, ZERO_HOST_MASTER), .grad = zero_at(z, b, ZERO_HOST_GRADS),
                         .grad_dtype = b->grad_dtype, .out = copy, .out_dtype = b->dtype, .lr = j->lr, .grad_scale = 1,
                         .dev_scale = &z->seen->factor, .dev_skip = &z->seen->skip, .dev_step = zero_scaled(z) ? &z->seen->updates : NULL};
+    if (b->halves) s.low = (int16_t *)(void *)s.master, s.master = NULL;
     for (int32_t k = 0; k < z->n_state; k++) s.state[k] = zero_state(z, b, k);
     return z->a.optim->update(z->a.optim_self, z->a.cpu, z->a.cpu_self, &s, NULL);
 }

@@ -121,11 +121,12 @@ static void place_bucket(zero *z, zero_bucket *b)
 {
     const size_t size = co_dtype_bytes(b->dtype), grad = co_dtype_bytes(b->grad_dtype);
     const int whole = z->policy->whole_params;
+    b->halves = b->host && zero_halves(z, b);
     if (whole || !b->host) take(z, b, ZERO_PARAMS, whole ? b->n : b->shard, size);
     else if (!b->trainable || b->dtype != CO_F32) take(z, b, ZERO_HOST_PARAMS, b->shard, size);
     if (!b->trainable) return;
     if (whole && b->host && b->dtype != CO_F32) take(z, b, ZERO_HOST_PARAMS, b->shard, size);
-    if (b->host) take(z, b, ZERO_HOST_MASTER, b->shard, sizeof(float));
+    if (b->host) take(z, b, ZERO_HOST_MASTER, b->shard, zero_master_bytes(b));
     else if (b->dtype != CO_F32) take(z, b, ZERO_MASTER, b->shard, sizeof(float));
     if (z->policy->whole_grads) take(z, b, ZERO_GRADS, b->n, grad);
     else take(z, b, b->host ? ZERO_HOST_GRADS : ZERO_GRADS, b->shard, grad);

@@ -1,5 +1,6 @@
 /* state.c: masters and optimizer states by parameter and range, whatever the layout: checkpoints, loading, export. */
 #include "zero.h"
+#include <coati/halves.h>
 #include <string.h>
 
 /* Nothing is on its way any more. */
@@ -37,6 +38,20 @@ static float *kept(const zero *z, const zero_bucket *b, uint32_t what, int64_t a
     if (b->dtype == CO_F32) return (float *)(void *)own + at;
     *half = own + at * 2;
     return NULL;
+}
+
+/* A master in halves, `at` elements into the shard. */
+static void join(const zero *z, const zero_bucket *b, int64_t at, int64_t n, float *to)
+{
+    const uint16_t *const half = (const uint16_t *)(const void *)zero_at(z, b, ZERO_HOST_PARAMS) + at;
+    const int16_t *const low = (const int16_t *)(const void *)zero_at(z, b, ZERO_HOST_MASTER) + at;
+    for (int64_t i = 0; i < n; i++) to[i] = co_halves_join(half[i], low[i]);
+}
+static void split(const zero *z, const zero_bucket *b, int64_t at, int64_t n, const float *from)
+{
+    uint16_t *const half = (uint16_t *)(void *)zero_at(z, b, ZERO_HOST_PARAMS) + at;
+    int16_t *const low = (int16_t *)(void *)zero_at(z, b, ZERO_HOST_MASTER) + at;
+    for (int64_t i = 0; i < n; i++) co_halves_split(from[i], &half[i], &low[i]);
 }
 
 /* Between host fp32 and 16 bits on the backend, in pieces through ZERO_PIECE. */
@@ -90,6 +105,10 @@ int zero_read(void *self, uint32_t param, uint32_t what, int64_t first, int64_t 
         return CO_FAIL(z->a.host, CO_E_INVALID, "'%s': rank %d holds elements %lld to %lld, not %lld to %lld", z->slots[o].name, z->rank,
                        (long long)p.first, (long long)(p.first + p.n), (long long)first, (long long)(first + n));
     char *half;
+    if (b->halves && what == 0) {
+        if ((r = settle(z)) == CO_OK) join(z, b, p.at + first - p.first, n, host_f32);
+        return r;
+    }
     const float *at = kept(z, b, what, whole ? z->at[o] + first - b->shard * z->rank : p.at + first - p.first, &half, &on_host);
     r = settle(z);
     if (r) return r;
@@ -104,6 +123,7 @@ static int write_own(zero *z, const zero_bucket *b, uint32_t what, int64_t at, i
 {
     char *half;
     int on_host;
+    if (b->halves && what == 0) return split(z, b, at, n, from), CO_OK;
     float *to = kept(z, b, what, at, &half, &on_host);
     int r = CO_OK;
     if (to && on_host) memcpy(to, from, (size_t)n * sizeof(float));

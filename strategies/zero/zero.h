@@ -39,7 +39,7 @@ typedef enum zero_region {
     ZERO_HOST,       /* first of host memory */
     ZERO_HOST_PARAMS = ZERO_HOST, /* compute copies of 16 bits, as the CPU's update leaves them */
     ZERO_HOST_GRADS,
-    ZERO_HOST_MASTER, /* all types: in fp32 it is the parameter's home                     */
+    ZERO_HOST_MASTER, /* all types: in fp32 it is the parameter's home; `halves`: the lower halves */
     ZERO_HOST_STATES,
     ZERO_HOST_RECV,  /* two reduced shards on their way to the CPU                         */
     ZERO_SEEN,       /* what the host sees: state and, with loss scaling, sums of two steps */
@@ -52,6 +52,7 @@ typedef struct zero_bucket {
     uint32_t first_member, n_members; /* of zero.members: its parameters, in order */
     uint32_t sum;          /* trainable: index of its (first parameter's) sum of squares */
     int32_t trainable, host;
+    int32_t halves, pad;   /* host: the master is HOST_PARAMS in bf16 and, in HOST_MASTER, what that is off by (<coati/halves.h>) */
     int64_t n, shard;      /* elements, padding included: n = world * shard */
     size_t at[ZERO_REGIONS]; /* bytes; where it has a part in that region */
     uint8_t in[ZERO_REGIONS];
@@ -146,6 +147,12 @@ static inline char *zero_own(const zero *z, const zero_bucket *b, char *whole, u
 {
     return whole + (size_t)(b->shard * z->rank) * co_dtype_bytes(dtype);
 }
+/* Whether a bucket in host memory has its master in halves: in bf16, if those who update it take them. */
+static inline int zero_halves(const zero *z, const zero_bucket *b)
+{
+    return b->trainable && b->dtype == CO_BF16 && z->a.cpu->flags & CO_BACKEND_HALVES && z->a.optim->flags & CO_OPTIM_HALVES;
+}
+static inline size_t zero_master_bytes(const zero_bucket *b) { return b->halves ? sizeof(int16_t) : sizeof(float); }
 static inline float *zero_state(const zero *z, const zero_bucket *b, int32_t k)
 {
     float *s = (float *)(void *)zero_at(z, b, b->host ? ZERO_HOST_STATES : ZERO_STATES);

@@ -20,6 +20,7 @@ void k_masked_mean(const cpu_step *s), k_masked_mean_bwd(const cpu_step *s), k_m
 void k_masked_sum_rows_bwd(const cpu_step *s), k_loss_seed(const cpu_step *s);
 
 void k_widen(float *to, const void *from, uint32_t type, int64_t n), k_narrow(void *to, uint32_t type, const float *from, int64_t n);
+void k_join(float *to, const uint16_t *bf16, const int16_t *low, int64_t n), k_part(uint16_t *bf16, int16_t *low, const float *from, int64_t n);
 double k_sqnorm(const float *x, int64_t n);
 void k_adamw(float *p, const float *g, float *m, float *v, int64_t n, const cpu_adamw *s);
 

@@ -63,4 +63,6 @@
 #define k_unary CPU_JOIN(k_unary, CPU_LEVEL)
 #define k_unary_bwd CPU_JOIN(k_unary_bwd, CPU_LEVEL)
 #define k_widen CPU_JOIN(k_widen, CPU_LEVEL)
+#define k_join CPU_JOIN(k_join, CPU_LEVEL)
+#define k_part CPU_JOIN(k_part, CPU_LEVEL)
 #endif

@@ -32,5 +32,6 @@ static const cpu_kernel_entry narrow_ops[CO_OP_COUNT] = {
 
 #define TEXT_OF(x) #x
 #define TEXT(x) TEXT_OF(x)
-const cpu_level CPU_JOIN(cpu, CPU_LEVEL) = {.name = TEXT(CPU_LEVEL), .ops = ops, .narrow_ops = narrow_ops, .widen = k_widen, .narrow = k_narrow, .sqnorm = k_sqnorm,
+const cpu_level CPU_JOIN(cpu, CPU_LEVEL) = {.name = TEXT(CPU_LEVEL), .ops = ops, .narrow_ops = narrow_ops, .widen = k_widen, .narrow = k_narrow,
+                                            .join = k_join, .part = k_part, .sqnorm = k_sqnorm,
                                             .adamw = k_adamw};

@@ -1,5 +1,15 @@
 /* update.c: the loops under flat.c. */
 #include "kernels.h"
+#include <coati/halves.h>
+
+void k_join(float *restrict to, const uint16_t *restrict bf16, const int16_t *restrict low, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++) to[i] = co_halves_join(bf16[i], low[i]);
+}
+void k_part(uint16_t *restrict bf16, int16_t *restrict low, const float *restrict from, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++) co_halves_split(from[i], &bf16[i], &low[i]);
+}
 
 double k_sqnorm(const float *x, int64_t n)
 {

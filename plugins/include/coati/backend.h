@@ -95,6 +95,7 @@ enum { /* co_backend_vt.flags */
     CO_BACKEND_ASYNC = 1u << 0,  /* calls queue and return; CO_MEM_DEVICE is not the host's to read or write */
     CO_BACKEND_CLASSES = 1u << 1, /* with graphs: kernels take counts from dev_live, so one graph serves a class of batches;
                                     without, a graph serves batches of the very counts it was captured with */
+    CO_BACKEND_HALVES = 1u << 3, /* flat_adamw takes co_optim_slice.low */
     CO_BACKEND_STORED = 1u << 2  /* LINEAR, LINEAR_BWD_X, EMBEDDING and TOKEN_LOGPROB* take weights of 16 bits beside fp32
                                     activations: frozen ones are then held as their file has them */
 };
@@ -103,7 +104,7 @@ enum { CO_SLICE_NO_DECAY = 1u << 0 }; /* co_optim_slice.flags: weight decay does
 typedef struct co_optim_slice {
     uint32_t struct_size, flags; /* CO_SLICE_* */
     int64_t n, step;             /* step counts from 1 */
-    float *master;               /* fp32 weights, updated in place */
+    float *master;               /* fp32 weights, updated in place; NULL: in two halves, `out` and `low` */
     const void *grad;
     uint32_t grad_dtype, out_dtype; /* co_dtype: fp32, bf16, fp16 */
     void *out;                   /* compute copy, rounded to nearest even; NULL when the master is it */
@@ -112,6 +113,7 @@ typedef struct co_optim_slice {
     const float *dev_scale;      /* optional: a further factor that lives on the device */
     const int32_t *dev_skip;     /* optional: non-zero on the device skips the update */
     const int64_t *dev_step;     /* optional: the step, where skipped ones do not count (co_step_state.updates) */
+    int16_t *low;                /* master NULL, CO_BACKEND_HALVES: with `out` in bf16, which then is also read, the master (<coati/halves.h>) */
 } co_optim_slice;
 
 typedef struct co_backend_vt {

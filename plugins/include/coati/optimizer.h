@@ -4,8 +4,10 @@
 #include "backend.h"
 #include "host.h"
 
-enum { CO_OPTIM_ELEMENTWISE = 1u << 0 }; /* may be given any slice of any parameter */
-
+enum { /* co_optimizer_vt.flags */
+    CO_OPTIM_ELEMENTWISE = 1u << 0, /* may be given any slice of any parameter */
+    CO_OPTIM_HALVES = 1u << 1       /* may be given slices whose master is in two halves, with a backend that takes them: it hands them on */
+};
 
 typedef struct co_optimizer_vt {
     uint32_t struct_size, flags, n_state; /* n_state fp32 values per parameter element */
