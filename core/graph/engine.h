@@ -48,6 +48,7 @@ typedef struct engine_args {
     int64_t slots, slot_len, pass_tokens, pass_rows;
     int32_t dropout;           /* 1: apply what the model declares, in training; 0: none of it */
     int32_t checkpoint_blocks; /* keep block inputs only, run blocks again in the backward */
+    int32_t offload_activations; /* what units hand on waits in host memory for the backward; passes are not captured */
     int32_t no_graphs;         /* never capture passes */
     const co_scaler *scaler;   /* fp16: the loss is scaled, beginning with initial_scale; NULL: it is not */
     double initial_scale;

@@ -9,7 +9,7 @@
 int engine_open_graphs(engine *e)
 {
     const co_backend_vt *be = e->a.backend;
-    if (!e->async || e->a.no_graphs || !(e->a.strategy->flags & CO_STRATEGY_STILL)) return CO_OK;
+    if (!e->async || e->a.no_graphs || e->a.offload_activations || !(e->a.strategy->flags & CO_STRATEGY_STILL)) return CO_OK;
     if (!CO_HAS(co_backend_vt, be, graph_begin) || !CO_HAS(co_backend_vt, be, graph_end) ||
         !CO_HAS(co_backend_vt, be, graph_launch) || !CO_HAS(co_backend_vt, be, graph_free))
         return CO_OK;

@@ -27,6 +27,15 @@ typedef struct engine_lane {
     co_event copied, consumed;
 } engine_lane;
 
+/* engine_offload.c: places on the device, taken in turns; events of the copies out of and into each. */
+#define ENGINE_OFFLOAD_PLACES 3
+typedef struct engine_offload {
+    char *host; /* outputs of units 0.. */
+    co_stream on;
+    int has_stream;
+    co_event computed, stored[ENGINE_OFFLOAD_PLACES], there[ENGINE_OFFLOAD_PLACES];
+} engine_offload;
+
 #define ENGINE_GRAPHS 48
 typedef struct engine_key { /* what a captured pass depends on */
     uint32_t mode, first, last; /* first, last: micro-step of its step */
@@ -45,6 +54,7 @@ struct engine {
     uint32_t *kind_of; /* by unit */
     size_t *saved_at, *cache_at; /* by unit: offsets in the saved and cache buffers */
     size_t hidden_train, hidden_cached; /* bytes of one hidden-state buffer */
+    uint32_t n_states;   /* places of units' outputs when training; fewer than units: in turns, the others wait in host memory */
     int gradients_apart; /* of hidden states: two buffers of their own in turns, not the places of states that are done with */
     uint32_t n_metrics;
     const char *metric_name[ENGINE_MAX_METRICS];
@@ -57,6 +67,7 @@ struct engine {
     int async; /* CO_BACKEND_ASYNC */
     engine_lane lanes[2];
     co_stream copies;
+    engine_offload offload;
     int64_t uploads;
     /* The step's sums, on the backend within `out`: loss and metrics in fp64, OUT_SLOT/4 apart like their fp32 values. */
     size_t state_at, sums_at, wide_at, results_at;
@@ -98,6 +109,14 @@ void engine_close_lanes(engine *e);
 int engine_replay(engine *e, const engine_key *key, int (*queue)(engine *e, void *ctx), void *ctx);
 int engine_open_graphs(engine *e);
 void engine_close_graphs(engine *e);
+
+/* engine_offload.c; nothing unless args.offload_activations. `bytes` of a unit's output are alive. */
+size_t engine_offload_bytes(const engine *e); /* of host memory */
+int engine_open_offload(engine *e);
+void engine_close_offload(engine *e);
+int engine_offload_before(engine *e, uint32_t unit, int backward);
+int engine_offload_after_forward(engine *e, uint32_t unit, size_t bytes);
+int engine_offload_after_backward(engine *e, uint32_t unit, size_t bytes);
 
 /* engine_results.c */
 size_t engine_results_bytes(const engine *e);

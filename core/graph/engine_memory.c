@@ -60,11 +60,13 @@ int engine_open_strategy(engine *e, int plan_only)
 
 static void size_hidden(engine *e)
 {
+    if (e->a.offload_activations && e->n_layers + 1 > ENGINE_OFFLOAD_PLACES) e->gradients_apart = 1; /* what stands there is still to be overwritten */
+    e->n_states = e->a.offload_activations && e->n_layers + 1 > ENGINE_OFFLOAD_PLACES ? ENGINE_OFFLOAD_PLACES : e->n_layers + 1;
     const size_t row = (size_t)e->d_model * co_dtype_bytes(e->a.params->dtype);
     size_t hidden = 0;
     if (e->has_mode[MODE_EVAL]) {
         e->hidden_train = engine_align((size_t)e->a.max_tokens * row);
-        hidden = e->hidden_train * (e->has_mode[MODE_TRAIN] ? e->n_layers + 2 + (uint32_t)e->gradients_apart : 2); /* each unit's output and 1 or 2 gradients */
+        hidden = e->hidden_train * (e->has_mode[MODE_TRAIN] ? e->n_states + 1 + (uint32_t)e->gradients_apart : 2); /* units' outputs and 1 or 2 gradients */
     }
     if (e->has_mode[MODE_CACHED]) {
         e->hidden_cached = engine_align((size_t)e->a.pass_tokens * row);
@@ -113,6 +115,8 @@ void engine_size_buffers(engine *e)
     m->batch += 2 * engine_lane_bytes(e);
     m->pinned += 2 * engine_lane_bytes(e);
     if (e->async && e->has_mode[MODE_CACHED]) m->pinned += drawn;
+    if (e->async) m->pinned += engine_offload_bytes(e);
+    else m->out += engine_offload_bytes(e);
     size_t free_bytes = 0, total_bytes = 0;
     if (e->async && e->a.backend->memory(e->a.backend_self, &free_bytes, &total_bytes) == CO_OK && free_bytes > own_bytes(e))
         e->device_budget = free_bytes - own_bytes(e);
@@ -161,6 +165,14 @@ static int prepare_results(engine *e)
     return r;
 }
 
+static int prepare_offload(engine *e)
+{
+    int r = CO_OK;
+    if (e->async) r = take_pinned(e, engine_offload_bytes(e), &e->offload.host);
+    else e->offload.host = e->out + e->memory.out - engine_offload_bytes(e);
+    return r == CO_OK ? engine_open_offload(e) : r;
+}
+
 static int prepare_generation(engine *e)
 {
     const size_t bytes = engine_ids_at(e) + (size_t)e->a.pass_rows * 8;
@@ -193,6 +205,7 @@ int engine_allocate(engine *e)
     for (size_t i = 0; i < sizeof list / sizeof *list && r == CO_OK; i++) r = take(e, list[i].bytes, list[i].to);
     if (r == CO_OK) r = engine_open_lanes(e);
     if (r == CO_OK && e->has_mode[MODE_TRAIN]) r = prepare_results(e);
+    if (r == CO_OK && e->has_mode[MODE_TRAIN]) r = prepare_offload(e);
     if (r == CO_OK && e->has_mode[MODE_CACHED]) r = prepare_generation(e);
     if (r == CO_OK) r = engine_open_strategy(e, 0);
     if (r == CO_OK) e->allocated += strategy_bytes(e);
@@ -213,8 +226,10 @@ void engine_close(engine *e)
     if (e->strategy_live) (void)be->stream_sync(e->a.backend_self, NULL);
     engine_close_graphs(e);
     engine_close_lanes(e);
+    engine_close_offload(e);
     for (int i = 0; i < 2; i++)
         if (e->done[i]) be->event_free(e->a.backend_self, e->done[i]);
+    if (e->async && e->offload.host) be->free(e->a.backend_self, CO_MEM_PINNED, e->offload.host);
     if (e->async && e->results) be->free(e->a.backend_self, CO_MEM_PINNED, e->results);
     if (e->async && e->logits) be->free(e->a.backend_self, CO_MEM_PINNED, e->logits);
     for (int mode = 0; mode < MODE_COUNT; mode++)

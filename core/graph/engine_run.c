@@ -40,17 +40,17 @@ static int upload_batch(engine *e, engine_mode mode, const engine_batch *b, co_l
     return engine_upload(e, mode, columns, live);
 }
 
-/* Hidden-state buffer i of the mode: the output of unit i when training, two taken in turns otherwise. */
+/* Hidden-state buffer i of the mode: the output of unit i when training, a few taken in turns otherwise. */
 static char *hidden_at(engine *e, engine_mode mode, uint32_t i)
 {
     if (mode == MODE_CACHED) return e->hidden + (i & 1) * e->hidden_cached;
-    return e->hidden + (mode == MODE_TRAIN ? i : (i & 1)) * e->hidden_train;
+    return e->hidden + (mode == MODE_TRAIN ? i % e->n_states : (i & 1)) * e->hidden_train;
 }
 
 /* The gradient of unit u's input. It stands where u's output stood: the unit behind it, which read that, has run its backward. */
 static char *gradient_at(engine *e, uint32_t u)
 {
-    return e->hidden + (size_t)(e->gradients_apart ? e->n_layers + 1 + (u & 1) : u) * e->hidden_train;
+    return e->hidden + (size_t)(e->gradients_apart ? e->n_states + (u & 1) : u) * e->hidden_train;
 }
 
 static void bind(engine *e, engine_mode mode, uint32_t unit, co_live *live, co_binding *b)
@@ -97,6 +97,11 @@ static int acquire(engine *e, uint32_t unit, co_phase phase, const co_tensor **p
     return missing ? FAIL(CO_E_ABI, "the strategy's acquire() of unit %u lacks parameters or gradients: the plugin is broken", unit) : CO_OK;
 }
 
+static size_t state_bytes(const engine *e, const co_live *live)
+{
+    return (size_t)live->n_tokens * (size_t)e->d_model * co_dtype_bytes(e->a.params->dtype);
+}
+
 static int run_forward(engine *e, engine_mode mode, uint32_t unit, co_phase phase, co_live *live)
 {
     const co_tensor *params = NULL;
@@ -108,7 +113,9 @@ static int run_forward(engine *e, engine_mode mode, uint32_t unit, co_phase phas
     bind(e, mode, unit, live, &b);
     b.params = params;
     const engine_unit *u = &e->units[mode][e->kind_of[unit]];
-    r = run_plan(e, &u->plans.forward, u->forward, &b);
+    if (mode == MODE_TRAIN) r = engine_offload_before(e, unit, 0);
+    if (r == CO_OK) r = run_plan(e, &u->plans.forward, u->forward, &b);
+    if (r == CO_OK && mode == MODE_TRAIN) r = engine_offload_after_forward(e, unit, state_bytes(e, live));
     if (r) return r;
     return PLUGIN("the strategy's release()", e->a.strategy->release(e->strategy, unit, phase));
 }
@@ -130,6 +137,8 @@ static int run_backward(engine *e, uint32_t unit, co_live *live, int last_micro_
     b.accumulate = accumulate;
     b.base[CO_REGION_DX] = gradient_at(e, unit);
     if (unit + 1 < e->n_units) b.base[CO_REGION_DY] = gradient_at(e, unit + 1);
+    r = engine_offload_before(e, unit, 1);
+    if (r) return r;
     if (unit + 1 == e->n_units) {
         r = run_plan(e, &u->plans.forward, u->forward, &b);
     } else {
@@ -137,6 +146,7 @@ static int run_backward(engine *e, uint32_t unit, co_live *live, int last_micro_
             r = run_plan(e, &u->plans.forward, u->forward, &b);
         if (r == CO_OK && u->backward) r = run_plan(e, &u->plans.backward, u->backward, &b);
     }
+    if (r == CO_OK) r = engine_offload_after_backward(e, unit, state_bytes(e, live));
     if (r == CO_OK) r = PLUGIN("the strategy's release()", e->a.strategy->release(e->strategy, unit, CO_PHASE_BACKWARD));
     const uint64_t begin = trace_begin();
     if (r == CO_OK) r = PLUGIN("the strategy's grads_ready()", e->a.strategy->grads_ready(e->strategy, unit, last_micro_step));

@@ -38,7 +38,7 @@ static const co_opt model_rows[] = {
     ROW(model_opts, init, "init", CO_OPT_ENUM, "pretrained", 0, 0, inits, "weights from the directory, or a random start"),
     ROW(model_opts, checkpointing, "checkpointing", CO_OPT_ENUM, "none", 0, 0, checkpointings, "block: keep block inputs only, run blocks again in the backward"),
     ROW(model_opts, dropout, "dropout", CO_OPT_ENUM, "off", 0, 0, dropouts, "what config.json declares: left out, or applied in training ([lora] dropout is apart)"),
-    ROW(model_opts, offload_activations, "offload_activations", CO_OPT_BOOL, "0", 0, 0, NULL, "block inputs wait in host memory"),
+    ROW(model_opts, offload_activations, "offload_activations", CO_OPT_BOOL, "0", 0, 0, NULL, "block inputs wait in host memory for the backward; with checkpointing that is nearly all there is"),
     ROW(model_opts, train, "train", CO_OPT_ENUM, "all", 0, 0, trains, "which parameters learn; embeddings: those of the vocabulary alone, head included"), CO_OPT_END};
 static const co_opt tokenizer_rows[] = {
     ROW(tokenizer_opts, name, "name", CO_OPT_STR, "auto", 0, 0, NULL, "tokenizer plugin; auto: by the files that are there"),
@@ -167,7 +167,6 @@ static int check(const config *c, options *o)
     if (o->model.train == TRAIN_EMBEDDINGS && o->lora.rank > 0)
         return FAIL(CO_E_CONFIG, "%s: [model] train = embeddings and [lora] rank = %lld cannot be had together", config_where(c, "model", "train"),
                     (long long)o->lora.rank);
-    if (o->model.offload_activations) return not_offered(c, "model", "offload_activations", "0");
     int r = check_scaler(c, &o->precision);
     if (r == CO_OK) r = check_split(c, o);
     if (r == CO_OK) r = check_paths(c, "dataset", &o->dataset, 0);

@@ -274,7 +274,7 @@ static int open_engine(run *r)
         .model_self = run_model_self(r), .params = r->table, .strategy = r->strategy, .strategy_opts = r->strategy_opts, .comm = r->comm,
         .comm_self = r->comm_self, .optim = r->optim, .optim_self = r->optim_self, .loss = r->loss, .loss_self = r->loss_self,
         .columns = columns, .n_columns = 2, .max_tokens = tokens > eval_tokens ? tokens : eval_tokens,
-        .max_seqs = seqs > eval_seqs ? seqs : eval_seqs, .checkpoint_blocks = r->o.model.checkpointing,
+        .max_seqs = seqs > eval_seqs ? seqs : eval_seqs, .checkpoint_blocks = r->o.model.checkpointing, .offload_activations = r->o.model.offload_activations,
         .slots = r->answer_len > 0, .slot_len = r->answer_len, .pass_tokens = RUN_ANSWER_PASS, .pass_rows = 1,
         .dropout = r->o.model.dropout, .norm_type = (uint32_t)r->o.optimizer.norm_type};
     const int s = engine_open(&a, &r->engine);

@@ -5,7 +5,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
-enum { MAX_MEMORY = 64, MAX_STREAMS = 4 };
+enum { MAX_MEMORY = 64, MAX_STREAMS = 6 };
 typedef enum work { RUN, COPY, FILL, CAST, AXPY, SQNORM, ADAMW, FACTOR, RECORD, WAIT, GRAPH } work;
 
 typedef struct compiled { const co_plan *plan; void *real; uint32_t n_slots; } compiled;

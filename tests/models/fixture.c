@@ -127,7 +127,7 @@ static int open_all(const fixture_args *a, fixture *f)
         .comm = a->comm ? a->comm : f->comm, .comm_self = a->comm ? a->comm_self : f->comm_self, .optim = f->optim, .optim_self = f->optim_self, .loss = f->loss,
         .loss_self = f->loss_self, .columns = columns, .n_columns = 2, .max_tokens = a->max_tokens,
         .max_seqs = a->max_seqs, .slots = a->slots, .slot_len = a->slot_len, .pass_tokens = a->pass_tokens,
-        .pass_rows = a->pass_rows, .checkpoint_blocks = a->checkpoint_blocks, .dropout = a->dropout, .no_graphs = a->no_graphs, .norm_type = a->norm_type,
+        .pass_rows = a->pass_rows, .checkpoint_blocks = a->checkpoint_blocks, .offload_activations = a->offload_activations, .dropout = a->dropout, .no_graphs = a->no_graphs, .norm_type = a->norm_type,
     };
     if ((r = engine_open(&e, &f->engine)) || a->plan_only) return r;
     if ((r = engine_allocate(f->engine))) return r;

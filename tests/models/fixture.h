@@ -29,7 +29,7 @@ typedef struct fixture_args {
     const char *dir;
     int64_t max_tokens, max_seqs;                     /* training and evaluation */
     int64_t slots, slot_len, pass_tokens, pass_rows;  /* generation */
-    int checkpoint_blocks;
+    int checkpoint_blocks, offload_activations;
     const char *weight_decay;                         /* NULL: "0" */
     co_dtype dtype;                                   /* 0: fp32 */
     int hold_stored;                                  /* weights in the 16 bits of their file, for inference or frozen ones */

@@ -127,7 +127,7 @@ static int keep(rank_run *k)
 
 static fixture_args args_of(const rig_case *c, team_member *member)
 {
-    return (fixture_args){.dir = c->dir, .adapter = c->adapter, .max_tokens = TOKENS, .max_seqs = SEQS, .checkpoint_blocks = c->checkpoint_blocks,
+    return (fixture_args){.dir = c->dir, .adapter = c->adapter, .max_tokens = TOKENS, .max_seqs = SEQS, .checkpoint_blocks = c->checkpoint_blocks, .offload_activations = c->offload_activations,
                             .weight_decay = "0.1", .dtype = c->dtype, .random = c->random, .norm_type = c->norm_type, .sum_fp32 = c->accumulation > 1 || strcmp(c->strategy, "naive") == 0,
                             .strategy = c->strategy, .strategy_options = c->options, .wrap = c->wrap,
                             .comm = c->self_comm || strcmp(c->strategy, "naive") == 0 ? NULL : &team_comm, .comm_self = member};

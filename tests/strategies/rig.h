@@ -12,7 +12,7 @@ typedef struct rig_case {
     const char *strategy;
     const char *const *options;
     int32_t world, accumulation; /* micro-batches a step: world * accumulation */
-    int checkpoint_blocks;
+    int checkpoint_blocks, offload_activations;
     co_dtype dtype;
     int random;
     int64_t first_step, steps;   /* from 1 */

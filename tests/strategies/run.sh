@@ -51,6 +51,8 @@ check "gemini under a cap too small" exits 4 "needs at least" "$run" train.ini r
 least=$(grep -oE 'at least [0-9]+' out.log | tail -1 | cut -d' ' -f3)
 check "gemini under the least cap" "$run" -q train.ini run.output=least "${short[@]}" strategy.name=gemini strategy.device_memory="$least"
 check "gemini under the least cap: naive's losses" follows naive least loss 2e-6 6
+check "offload_activations" "$run" -q train.ini run.output=offload "${short[@]}" model.offload_activations=1 model.checkpointing=block strategy.name=gemini strategy.placement=cpu
+check "offload_activations: naive's losses" follows naive offload loss 2e-6 6
 check "the other norm" "$run" -q train.ini run.output=inf "${short[@]}" optimizer.norm_type=inf strategy.name=zero2
 check "the other norm is smaller" awk -v a="$(values inf grad_norm | head -1)" -v b="$(values naive grad_norm | head -1)" 'BEGIN { exit !(a > 0 && a < b / 2) }'
 finish

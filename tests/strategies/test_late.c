@@ -3,7 +3,9 @@
 #include "check.h"
 #include "graph/lazy.h"
 #include "strategies/rig.h"
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum { STEPS = 6 };
 
@@ -24,6 +26,50 @@ static void compare(const char *what, const rig_result *got, const rig_result *w
         for (uint32_t k = 0; k < want->n_what; k++)
             CHECK_MSG(got->n[p] == want->n[p] && memcmp(got->state[k][p], want->state[k][p], (size_t)want->n[p] * sizeof(float)) == 0, "%s: '%s', %u", what,
                       want->names[p], k);
+}
+
+/* What units hand on waits in host memory: the bits of a run that keeps it, on the CPU and on a backend that works late. */
+static void test_offload(const char *dir, const char *strategy, const char *const *options, int32_t accumulation, int checkpoint)
+{
+    rig_case c = {.dir = dir, .strategy = strategy, .options = options, .world = 1, .accumulation = accumulation, .checkpoint_blocks = checkpoint,
+                  .random = 1, .first_step = 1, .steps = STEPS, .max_norm = 0.5, .eval = 1, .self_comm = 1};
+    rig_result want, got;
+    CHECK(rig_run(&c, &want) == 0);
+    c.offload_activations = 1;
+    for (size_t k = 0; k <= sizeof ahead / sizeof *ahead && !want.failed; k++) {
+        char what[200];
+        snprintf(what, sizeof what, "%s, accumulation %d, checkpointing %d, offloaded, ahead: %s", strategy, accumulation, checkpoint, k ? ahead[k - 1].name : "on the CPU");
+        c.wrap = k ? ahead[k - 1].wrap : NULL;
+        CHECK_MSG(rig_run(&c, &got) == 0, "%s", what);
+        if (!got.failed) compare(what, &got, &want);
+        rig_free(&got);
+    }
+    rig_free(&want);
+}
+
+/* A model of more blocks than there are places on the device. */
+static void test_offloads(void)
+{
+    char dir[] = "/tmp/coati_late_XXXXXX", path[64];
+    if (!mkdtemp(dir)) {
+        CHECK(!"a folder");
+        return;
+    }
+    snprintf(path, sizeof path, "%s/config.json", dir);
+    FILE *f = fopen(path, "w");
+    CHECK(f != NULL);
+    if (f) {
+        fputs("{\"model_type\":\"llama\",\"hidden_size\":32,\"intermediate_size\":48,\"num_hidden_layers\":7,\"num_attention_heads\":2,\"vocab_size\":60,"
+              "\"max_position_embeddings\":32,\"tie_word_embeddings\":true}", f);
+        fclose(f);
+        static const char *const on_host[] = {"placement", "cpu", NULL};
+        for (int checkpoint = 0; checkpoint < 2; checkpoint++) {
+            test_offload(dir, "naive", NULL, 2, checkpoint);
+            test_offload(dir, "gemini", on_host, 1, checkpoint);
+        }
+    }
+    remove(path);
+    rmdir(dir);
 }
 
 static void test(const char *strategy, const char *const *options, int32_t accumulation, co_dtype dtype, int checkpoint)
@@ -67,5 +113,6 @@ int main(void)
         snprintf(memory, sizeof memory, "%ld", least * (8 + k) / 8 + 16384 + 200000 * k);
         test("gemini", tight, 3, CO_F32, k & 1);
     }
+    test_offloads();
     return check_done();
 }

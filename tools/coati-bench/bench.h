@@ -19,7 +19,7 @@ typedef struct shape { /* a model and a batch */
 
 typedef struct bench_opts {
     const char *threads, *backend, *dtype; /* dtype: fp32, bf16, fp16 */
-    int steps, checkpoint, profile, lora_rank;
+    int steps, checkpoint, offload, profile, lora_rank;
     const char *strategy;
     int accumulation; /* micro-steps a step */
     int queued;       /* steps are queued one behind the other, as a run does, and not waited for one by one */

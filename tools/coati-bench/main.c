@@ -70,6 +70,7 @@ static const char help[] =
     "  --steps N         counted steps after one warm-up (5)\n"
     "  --threads N       cpu: threads, 0: every core (0)\n"
     "  --checkpointing   keep block inputs only\n"
+    "  --offload-activations  block inputs wait in host memory\n"
     "  --profile         also where the time went, by op and shape, on stderr\n"
     "  --collectives N   instead, under mpirun: bandwidth of reduce_scatter, all_gather and all_reduce, buffers of 1 to N MiB in --dtype\n"
     "  --update N        instead: AdamW over N million parameters in host memory, gradients and copies in --dtype, masters and\n"
@@ -117,12 +118,12 @@ static int run(const char *preset, shape *own, const char *file, int update, int
 
 int main(int argc, char **argv)
 {
-    enum { SEQS = 256, NEW, SEQ_LEN, BACKEND, DTYPE, LORA, CONFIG, STRATEGY, SET, ACCUMULATION, NO_UPDATE, COMM, TRACE, COLLECTIVES };
+    enum { SEQS = 256, NEW, SEQ_LEN, BACKEND, DTYPE, LORA, CONFIG, STRATEGY, SET, OFFLOAD, ACCUMULATION, NO_UPDATE, COMM, TRACE, COLLECTIVES };
     static const struct option longs[] = {
         {"preset", 1, 0, 'p'}, {"steps", 1, 0, 's'}, {"threads", 1, 0, 't'}, {"checkpointing", 0, 0, 'c'}, {"profile", 0, 0, 'P'},
         {"config", 1, 0, CONFIG}, {"seqs", 1, 0, SEQS}, {"new-tokens", 1, 0, NEW}, {"seq-len", 1, 0, SEQ_LEN}, {"backend", 1, 0, BACKEND},
         {"dtype", 1, 0, DTYPE}, {"lora-rank", 1, 0, LORA}, {"update", 1, 0, 'U'}, {"tokenize", 1, 0, 'T'},
-        {"strategy", 1, 0, STRATEGY}, {"set", 1, 0, SET}, {"accumulation", 1, 0, ACCUMULATION}, {"no-update", 0, 0, NO_UPDATE},
+        {"strategy", 1, 0, STRATEGY}, {"set", 1, 0, SET}, {"offload-activations", 0, 0, OFFLOAD}, {"accumulation", 1, 0, ACCUMULATION}, {"no-update", 0, 0, NO_UPDATE},
         {"comm", 1, 0, COMM}, {"trace", 1, 0, TRACE}, {"collectives", 1, 0, COLLECTIVES}, {"help", 0, 0, 'h'}, {"version", 0, 0, 'V'}, {0, 0, 0, 0}};
     const char *preset = "all", *file = NULL, *tokenize = NULL;
     bench_opts o = {.threads = "0", .steps = 5, .backend = "cpu", .dtype = "fp32", .strategy = "naive", .accumulation = 1, .comm = "auto"};
@@ -145,6 +146,7 @@ int main(int argc, char **argv)
         case DTYPE: o.dtype = optarg; break;
         case LORA: r = number(optarg, 1, 4096, "--lora-rank", &o.lora_rank); break;
         case STRATEGY: o.strategy = optarg; o.queued = 1; break;
+        case OFFLOAD: o.offload = 1; break;
         case SET:
             if (o.n_set == BENCH_MAX_SETS) r = FAIL(CO_E_CONFIG, "--set: at most %d times", BENCH_MAX_SETS);
             else o.set[o.n_set++] = optarg;

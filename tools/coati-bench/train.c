@@ -170,7 +170,7 @@ static int train(parts *p, const shape *s, const bench_opts *o, size_t idle_kib)
                            .model_self = p->model_self, .params = p->params, .strategy = p->strategy, .strategy_opts = p->strategy_opts,
                            .comm = p->comm, .comm_self = p->comm_self, .optim = p->optim, .optim_self = p->optim_self,
                            .loss = p->loss, .loss_self = p->loss_self, .columns = names, .n_columns = 2,
-                           .max_tokens = b.b.n_tokens, .max_seqs = s->seqs, .checkpoint_blocks = o->checkpoint,
+                           .max_tokens = b.b.n_tokens, .max_seqs = s->seqs, .checkpoint_blocks = o->checkpoint, .offload_activations = o->offload,
                            .no_graphs = o->profile}; /* lines are timed one by one */
     if (r == CO_OK && o->queued) r = time_products(p, o, times);
     const size_t before = device_free(p);

@@ -95,9 +95,9 @@ enum { /* co_backend_vt.flags */
     CO_BACKEND_ASYNC = 1u << 0,  /* calls queue and return; CO_MEM_DEVICE is not the host's to read or write */
     CO_BACKEND_CLASSES = 1u << 1, /* with graphs: kernels take counts from dev_live, so one graph serves a class of batches;
                                     without, a graph serves batches of the very counts it was captured with */
-    CO_BACKEND_HALVES = 1u << 3, /* flat_adamw takes co_optim_slice.low */
-    CO_BACKEND_STORED = 1u << 2  /* LINEAR, LINEAR_BWD_X, EMBEDDING and TOKEN_LOGPROB* take weights of 16 bits beside fp32
+    CO_BACKEND_STORED = 1u << 2, /* LINEAR, LINEAR_BWD_X, EMBEDDING and TOKEN_LOGPROB* take weights of 16 bits beside fp32
                                     activations: frozen ones are then held as their file has them */
+    CO_BACKEND_HALVES = 1u << 3  /* flat_adamw takes co_optim_slice.low */
 };
 enum { CO_SLICE_NO_DECAY = 1u << 0 }; /* co_optim_slice.flags: weight decay does not apply */
 
