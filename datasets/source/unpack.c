@@ -7,8 +7,10 @@
 #include <unistd.h>
 #include <zlib.h>
 #include <zstd.h>
+#include <zstd_errors.h>
 
 enum { IN_BYTES = 1 << 17, OUT_BYTES = 4 * (int)SOURCE_BLOCK }; /* whole blocks */
+enum { ZSTD_LOG = sizeof(size_t) > 4 ? 31 : 30 }; /* of the largest window: --ultra --long=31, the most that the program zstd writes */
 
 typedef struct job {
     const co_host *host;
@@ -137,11 +139,22 @@ static int run_gzip(job *j)
     return rc ? rc : flush(j);
 }
 
+static int fail_zstd(const job *j, size_t code)
+{
+    const ZSTD_ErrorCode why = ZSTD_getErrorCode(code);
+    if (why == ZSTD_error_memory_allocation)
+        return CO_FAIL(j->host, CO_E_NOMEM, "%s: no memory for unpacking: its zstd window (--long) is too large for this machine; pack it again without --long", j->path);
+    if (why == ZSTD_error_frameParameter_windowTooLarge)
+        return CO_FAIL(j->host, CO_E_FORMAT, "%s: byte %llu: the zstd window is above 2^%d bytes, the most that is read; pack it again with --long=%d or less",
+                       j->path, (unsigned long long)file_at(j), ZSTD_LOG, ZSTD_LOG);
+    return fail_damaged(j, "zstd", ZSTD_getErrorName(code));
+}
+
 static int run_zstd(job *j)
 {
     ZSTD_DStream *z = ZSTD_createDStream();
     size_t hint = 1; /* 0: at the end of a frame */
-    int rc = z ? CO_OK : CO_FAIL(j->host, CO_E_NOMEM, "%s: no memory for unpacking", j->path);
+    int rc = z && !ZSTD_isError(ZSTD_DCtx_setParameter(z, ZSTD_d_windowLogMax, ZSTD_LOG)) ? CO_OK : CO_FAIL(j->host, CO_E_NOMEM, "%s: no memory for unpacking", j->path);
     while (!rc) {
         ZSTD_inBuffer in;
         ZSTD_outBuffer out = { j->to, (size_t)OUT_BYTES, j->to_len };
@@ -151,7 +164,7 @@ static int run_zstd(job *j)
         in = (ZSTD_inBuffer){ j->in, j->in_len, j->in_at };
         hint = ZSTD_decompressStream(z, &out, &in);
         if (ZSTD_isError(hint)) {
-            rc = fail_damaged(j, "zstd", ZSTD_getErrorName(hint));
+            rc = fail_zstd(j, hint);
         } else if (j->ended && out.pos == j->to_len) {
             rc = fail_short(j, "zstd");
         } else {

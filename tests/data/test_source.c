@@ -241,6 +241,18 @@ static void test_copies(int zstd)
     CHECK(!system("rm -rf test_source_cache.tmp"));
 }
 
+/* A frame of one raw block, whose window is 2^log bytes. */
+static packed pack_window(int log)
+{
+    packed p = { malloc(9 + TEXT_LEN), 9 + TEXT_LEN };
+    const unsigned block = TEXT_LEN << 3 | 1;
+    const unsigned char head[] = { 0x28, 0xb5, 0x2f, 0xfd, 0, (unsigned char)((log - 10) << 3), (unsigned char)block, (unsigned char)(block >> 8), 0 };
+    if (!p.data) abort();
+    memcpy(p.data, head, sizeof head);
+    memcpy(p.data + sizeof head, text, TEXT_LEN);
+    return p;
+}
+
 int main(void)
 {
     test_read(pack_gzip(text, TEXT_LEN));
@@ -252,6 +264,9 @@ int main(void)
     packed skippable = { malloc(12), 12 };
     memcpy(skippable.data, "\x51\x2a\x4d\x18\x04\0\0\0abcd", 12);
     test_read(pack_join(skippable, pack_zstd(text, TEXT_LEN)));
+    test_read(pack_window(28)); /* zstd --long=28: above what zstd takes unasked */
+    test_read(pack_window(31));
+    expect(pack_window(32), "above 2^31 bytes, the most that is read; pack it again with --long=31 or less");
     test_cut(pack_gzip(text, TEXT_LEN), "gzip");
     test_cut(pack_zstd(text, TEXT_LEN), "zstd");
     test_damage(pack_gzip(text, TEXT_LEN), "gzip");
