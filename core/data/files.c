@@ -3,6 +3,7 @@
 #include "core/base/fs.h"
 #include "core/base/memory.h"
 #include "core/data/project.h"
+#include "core/data/subset.h"
 
 #include <glob.h>
 #include <stdlib.h>
@@ -204,6 +205,23 @@ static int files_read(void *self, int64_t index, co_arena *a, co_field **fields,
     return rc ? error_of_plugin(rc, "the dataset's read()") : check_fields(p, index - p->first, *fields, *n);
 }
 
+static int files_fingerprints(void *self, int64_t first, int64_t n, uint64_t *out)
+{
+    const files *f = self;
+    while (n > 0 && f->n) {
+        const part *p = part_of(f, first);
+        const int64_t row = first - p->first, take = p->n - row < n ? p->n - row : n;
+        int rc = CO_E_INVALID;
+        if (take > 0 && CO_HAS(co_dataset_vt, p->vt, fingerprints)) rc = PLUGIN("the dataset's fingerprints()", p->vt->fingerprints(p->self, row, take, out));
+        else if (take > 0) rc = subset_fingerprints(&files_dataset, self, first, take, out);
+        if (rc) return rc;
+        first += take;
+        n -= take;
+        out += take;
+    }
+    return CO_OK;
+}
+
 void files_locate(void *self, int64_t index, const char **file, int64_t *row)
 {
     const files *f = self;
@@ -229,4 +247,5 @@ void files_part(void *self, size_t i, int64_t *first, int64_t *n)
 
 const co_dataset_vt files_dataset = {
     .struct_size = sizeof(co_dataset_vt), .close = files_close, .count = files_count, .read = files_read, .clone = files_clone,
+    .fingerprints = files_fingerprints,
 };

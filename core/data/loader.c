@@ -237,7 +237,8 @@ static int take_part(loader *l, plan_rules *rules)
     int64_t all = rules->n_records;
     int rc;
     if (c->split <= 0 || c->split >= 1) return CO_OK;
-    rc = subset_build(c->dataset, c->dataset_self, all, c->split, c->held_out, &l->subset, &rules->n_records);
+    if (c->beside && c->beside->subset) rc = subset_rest(c->beside->subset, c->beside->plan.r.n_records, all, &l->subset, &rules->n_records);
+    else rc = subset_build(l->readers, l->n_readers, all, c->split, c->held_out, &l->subset, &rules->n_records);
     if (rc) return rc;
     if (!rules->n_records)
         return FAIL(CO_E_CONFIG, "%s: [dataset] split = %g leaves none of the %lld records %s", l->name, c->split, (long long)all,
@@ -338,9 +339,8 @@ static int open_parts(loader *l)
     if (rules.n_records < 1) return FAIL(CO_E_FORMAT, "%s: the dataset is empty: it has no record", l->name);
     rc = sample_recognise(&l->maker, c->dataset_self, rules.n_records, &l->known_by);
     if (rc) return rc;
-    rc = take_part(l, &rules);
-    if (rc) return rc;
     rc = start_readers(l);
+    if (!rc) rc = take_part(l, &rules);
     if (!rc && c->texts) rc = cut_blocks(l, &rules);
     if (!rc) rc = open_mix(l, &rules);
     if (!rc && c->tokens <= 0) l->noted = mem_calloc((size_t)(rules.n_records / 8 + 1), 1);
@@ -572,8 +572,8 @@ int loader_describe(loader *l, char **out)
         if (l->c.texts)
             *out = mem_printf("%s: texts, %lld tokens in blocks of %d, every token learnt\nthe first block:\n%s", l->name, (long long)l->blocks.n_ids,
                               l->c.max_len, shown ? shown : "");
-        else *out = mem_printf("%s: %s records, template %s\nrow %lld: %d tokens, %d of them learnt (\"+\")%s\n%s", l->name,
-                          record_kind_name(l->maker.kind), template_name(l->templ), (long long)row, s.n, s.n_labels, s.cut ? ", cut to max_len" : "",
+        else *out = mem_printf("%s: %s records, template %s\n%s: row %lld: %d tokens, %d of them learnt (\"+\")%s\n%s", l->name,
+                          record_kind_name(l->maker.kind), template_name(l->templ), file, (long long)row, s.n, s.n_labels, s.cut ? ", cut to max_len" : "",
                           shown ? shown : "");
         rc = *out ? CO_OK : CO_E_NOMEM;
     }

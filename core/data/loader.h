@@ -58,6 +58,7 @@ typedef struct loader_source { /* one of several */
     int64_t share;    /* told by loader_source_at: samples a pass */
 } loader_source;
 
+struct loader;
 typedef struct loader_config {
     const co_dataset_vt *dataset;     /* lent; must outlive the loader, as everything here but the texts */
     void *dataset_self;
@@ -85,6 +86,7 @@ typedef struct loader_config {
     int32_t held_out;                 /* with split: 0 the training part, 1 the rest                     */
     double split;                     /* 0 < split < 1: share of the records that train, by a stable hash of each;
                                          otherwise all of them                                           */
+    const struct loader *beside;      /* held out: the loader of the other part, whose split is taken; NULL: made anew */
     const loader_source *sources;     /* [n_sources] mix.h says how they are mixed; held out: not at all */
     int32_t n_sources;
 } loader_config;

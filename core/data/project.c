@@ -152,6 +152,13 @@ static int project_read(void *self, int64_t index, co_arena *a, co_field **field
     return CO_OK;
 }
 
+/* Of the records as they are in the file: other names are no other records. */
+static int project_fingerprints(void *self, int64_t first, int64_t n, uint64_t *out)
+{
+    return files_dataset.fingerprints(((projection *)self)->files, first, n, out);
+}
+
 const co_dataset_vt project_dataset = {
     .struct_size = sizeof(co_dataset_vt), .close = project_close, .count = project_count, .read = project_read, .clone = project_clone,
+    .fingerprints = project_fingerprints,
 };

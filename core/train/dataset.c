@@ -207,7 +207,7 @@ static int open_loader(run *r, const dataset_opts *o, int training, int held_out
         .accumulation = (int32_t)all->batch.accumulation, .tokens = (int32_t)all->batch.tokens, .rank = r->rank, .world = r->world,
         .shuffle = training && o->shuffle, .seed = (uint64_t)all->run.seed, .epochs = training ? all->run.epochs : 1,
         .max_steps = training ? all->run.max_steps : 0, .n_threads = training ? 2 : 1, .skip_bad = o->on_bad_record == BAD_SKIP,
-        .split = o->split_share, .held_out = held_out,
+        .split = o->split_share, .held_out = held_out, .beside = held_out ? r->train.loader : NULL,
         .sources = d->sources && o->sources[0] ? d->sources->counts : NULL, .n_sources = d->sources && o->sources[0] ? (int32_t)d->sources->n : 0};
     return loader_open(&l, &d->loader);
 }

@@ -121,6 +121,13 @@ int json_file_count(void *self, int64_t *n)
     return CO_OK;
 }
 
+int json_file_fingerprints(void *self, int64_t first, int64_t n, uint64_t *out)
+{
+    const json_file *f = self;
+    if (first < 0 || n > f->n - first) return CO_FAIL(f->host, CO_E_INVALID, "%s: record %lld asked for", f->src.path, (long long)first);
+    return json_index_fingerprints(f, first, n, out);
+}
+
 static char *arena_bytes_copy(const json_file *f, co_arena *a, const uint8_t *p, size_t len, int decode, size_t *out_len)
 {
     char *s = f->host->arena_push(a, len + 1, 1);

@@ -26,9 +26,12 @@ void json_file_close(void *self);
 int json_file_count(void *self, int64_t *n);
 int json_file_read(void *self, int64_t index, co_arena *a, co_field **fields, uint32_t *n);
 int json_file_clone(void *self, void **other);
+int json_file_fingerprints(void *self, int64_t first, int64_t n, uint64_t *out);
 
 /* index.c: fills index, n, tail, from the cache where it can. max: records wanted, 0: all. */
 int json_index_open(json_file *f, int64_t max);
 /* A record's text, white space around it included; *walked_from: the first byte looked at to find it. */
 void json_index_find(const json_file *f, int64_t record, size_t *begin, size_t *end, size_t *walked_from);
+/* Of records that are all there; the one for the tail has 0. */
+int json_index_fingerprints(const json_file *f, int64_t first, int64_t n, uint64_t *out);
 #endif

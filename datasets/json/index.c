@@ -147,3 +147,25 @@ void json_index_find(const json_file *f, int64_t record, size_t *begin, size_t *
         }
     }
 }
+
+int json_index_fingerprints(const json_file *f, int64_t first, int64_t n, uint64_t *out)
+{
+    const lines_rules r = rules_of(f);
+    const int64_t n_text = f->tail && first + n == f->n ? n - 1 : n;
+    size_t begin, end, from;
+    int inside;
+    if (n_text < n) out[n - 1] = 0;
+    if (f->lines) return lines_fingerprints(&f->src, &r, &f->index, first, n, out);
+    for (int64_t i = 0; i < n_text; i++) {
+        if (!i) {
+            json_index_find(f, first, &begin, &end, &from);
+        } else {
+            begin = end < f->src.len ? end + 1 : end;
+            end = pass_record(f, begin, &inside);
+        }
+        const int rc = source_check(&f->src, i ? begin : from, end);
+        if (rc) return rc;
+        out[i] = lines_fingerprint(&f->src, begin, end);
+    }
+    return CO_OK;
+}

@@ -16,6 +16,7 @@ static const co_dataset_vt jsonl_vt = {
     .count = json_file_count,
     .read = json_file_read,
     .clone = json_file_clone,
+    .fingerprints = json_file_fingerprints,
 };
 static const co_feature jsonl_feature = {
     .struct_size = sizeof(co_feature),

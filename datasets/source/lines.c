@@ -1,5 +1,6 @@
 /* lines.c: what a record is. */
 #include "lines.h"
+#include "hash.h"
 
 #include <string.h>
 
@@ -70,4 +71,26 @@ line_span lines_find(const source *s, const lines_rules *r, const points *ps, in
     for (int64_t i = p.record; i <= record; i++)
         if (!lines_next(s, r, span.next, &span)) return (line_span){ s->len, s->len, s->len };
     return span;
+}
+
+uint64_t lines_fingerprint(const source *s, size_t begin, size_t end)
+{
+    while (begin < end && (is_blank(s->data[begin]) || s->data[begin] == '\n')) begin++;
+    while (end > begin && (is_blank(s->data[end - 1]) || s->data[end - 1] == '\n')) end--;
+    const uint64_t h = hash_bytes(s->data + begin, end - begin, 0);
+    return h ? h : 1;
+}
+
+int lines_fingerprints(const source *s, const lines_rules *r, const points *ps, int64_t first, int64_t n, uint64_t *out)
+{
+    size_t from;
+    line_span span = lines_find(s, r, ps, first, &from);
+    for (int64_t i = 0; i < n; i++) {
+        if (i && !lines_next(s, r, span.next, &span)) span = (line_span){ s->len, s->len, s->len };
+        const int rc = source_check(s, from, span.end);
+        if (rc) return rc;
+        out[i] = lines_fingerprint(s, span.begin, span.end);
+        from = span.end;
+    }
+    return CO_OK;
 }

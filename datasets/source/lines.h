@@ -23,6 +23,10 @@ typedef struct line_span { size_t begin, end, next; } line_span;
 int lines_next(const source *s, const lines_rules *r, size_t from, line_span *out);
 /* The record numbered `record` (0 <= record < ps->records). walked_from: the point it was found from. */
 line_span lines_find(const source *s, const lines_rules *r, const points *ps, int64_t record, size_t *walked_from);
+/* A record's fingerprint, from its text without the white space around it. */
+uint64_t lines_fingerprint(const source *s, size_t begin, size_t end);
+/* co_dataset_vt.fingerprints of records [first, first + n), all of them there. */
+int lines_fingerprints(const source *s, const lines_rules *r, const points *ps, int64_t first, int64_t n, uint64_t *out);
 /* From the cache, or made and kept there. max: records wanted, 0: all; ps->records may be more. */
 int lines_index(const source *s, const lines_rules *r, const char *form, int64_t max, points *ps);
 /* The same without a cache, in chunks of `chunk` bytes: for tests. */

@@ -67,6 +67,13 @@ int text_file_count(void *self, int64_t *n)
     return CO_OK;
 }
 
+int text_file_fingerprints(void *self, int64_t first, int64_t n, uint64_t *out)
+{
+    const text_file *f = self;
+    if (first < 0 || n > f->n - first) return CO_FAIL(f->host, CO_E_INVALID, "%s: record %lld asked for", f->src.path, (long long)first);
+    return lines_fingerprints(&f->src, &f->rules, &f->index, first, n, out);
+}
+
 /* Length of the well-formed character at p (Unicode 15, table 3-7), 0 if there is none. */
 static size_t character(const uint8_t *p, size_t left)
 {

@@ -17,4 +17,5 @@ void text_file_close(void *self);
 int text_file_count(void *self, int64_t *n);
 int text_file_read(void *self, int64_t index, co_arena *a, co_field **fields, uint32_t *n);
 int text_file_clone(void *self, void **other);
+int text_file_fingerprints(void *self, int64_t first, int64_t n, uint64_t *out);
 #endif

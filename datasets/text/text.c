@@ -17,6 +17,7 @@ static const co_dataset_vt text_vt = {
     .count = text_file_count,
     .read = text_file_read,
     .clone = text_file_clone,
+    .fingerprints = text_file_fingerprints,
 };
 static const co_feature text_feature = {
     .struct_size = sizeof(co_feature),

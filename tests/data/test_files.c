@@ -54,6 +54,13 @@ static int part_read(void *self, int64_t i, co_arena *a, co_field **fields, uint
 }
 
 static const co_dataset_vt part_vt = { .struct_size = sizeof(co_dataset_vt), .close = part_close, .count = part_count, .read = part_read };
+static int part_fingerprints(void *self, int64_t first, int64_t n, uint64_t *out)
+{
+    for (int64_t i = 0; i < n; i++) out[i] = 1000u + 10u * (unsigned)((part *)self)->number + (unsigned)(first + i);
+    return CO_OK;
+}
+static const co_dataset_vt marked_vt = { .struct_size = sizeof(co_dataset_vt), .close = part_close, .count = part_count, .read = part_read,
+                                         .fingerprints = part_fingerprints };
 static const files_opener opener = { .open = part_open, .ctx = (void *)(uintptr_t)&part_vt };
 
 static void expect_records(void *self, const char *want)
@@ -95,6 +102,25 @@ static void test_together(void)
     files_dataset.close(self);
     paths[2] = "pX";
     CHECK(files_open(&opener, paths, 4, 0, &self) == CO_E_FORMAT && open_handles == 0);
+}
+
+/* Each file's own fingerprints, or those of its fields, whatever range is asked for. */
+static void test_fingerprints(void)
+{
+    static char *paths[] = { "p0", "p1", "p2" };
+    const files_opener marked = { .open = part_open, .ctx = (void *)(uintptr_t)&marked_vt };
+    uint64_t all[5], some[5];
+    void *self;
+    CHECK(files_open(&marked, paths, 3, 0, &self) == CO_OK && files_dataset.fingerprints(self, 1, 4, all) == CO_OK);
+    CHECK(all[0] == 1001 && all[1] == 1002 && all[2] == 1020 && all[3] == 1021);
+    files_dataset.close(self);
+    CHECK(files_open(&opener, paths, 3, 0, &self) == CO_OK && files_dataset.fingerprints(self, 0, 5, all) == CO_OK);
+    for (int i = 0; i < 5; i++) {
+        for (int k = 0; k < i; k++) CHECK(all[i] && all[i] != all[k]);
+        CHECK(files_dataset.fingerprints(self, i, 5 - i, some) == CO_OK && !memcmp(some, all + i, (size_t)(5 - i) * sizeof *all));
+    }
+    CHECK(files_dataset.fingerprints(self, 3, 3, some) == CO_E_INVALID); /* behind the last */
+    files_dataset.close(self);
 }
 
 static void test_memory(void)
@@ -167,6 +193,7 @@ static void test_paths(void)
 int main(void)
 {
     test_together();
+    test_fingerprints();
     test_memory();
     test_paths();
     return check_done();

@@ -209,6 +209,38 @@ static void test_max_records(void)
     }
 }
 
+/* The same record has the same fingerprint in an array and in lines, at any place and from any first record; broken ones too. */
+static void test_fingerprints(void)
+{
+    const char *const texts[] = {"[ {\"a\":1} ,{\"a\":2},\n{\"a\":\"],\\\"\"}, {\"a\":1}]", "{\"a\":2}\n\n {\"a\":1}\r\n{\"a\":\"],\\\"\"}\n{\"a\":1\n{\"a\":1}",
+                                 "[{\"a\":1},{\"a\":2 more"};
+    const char *const want[] = {"abca", "bacda", "ae"}; /* a letter a record; e: broken off */
+    uint64_t of[26] = {0}, got[8];
+    for (int i = 0; i < 3; i++) {
+        data d;
+        CHECK(open_path(temp_file("p.json", texts[i], strlen(texts[i])), JSON_FILE_ARRAY_OR_LINES, 0, &d) == CO_OK);
+        const int64_t n = (int64_t)strlen(want[i]);
+        CHECK_MSG(d.n == n, "%lld records", (long long)d.n);
+        for (int64_t first = 0; first < n; first++)
+            for (int64_t k = 1; first + k <= n; k++) {
+                CHECK(json_file_fingerprints(d.self, first, k, got) == CO_OK);
+                for (int64_t j = 0; j < k; j++) {
+                    uint64_t *known = &of[want[i][first + j] - 'a'];
+                    if (!*known) *known = got[j];
+                    CHECK(got[j] && got[j] == *known);
+                }
+            }
+        CHECK(json_file_fingerprints(d.self, 1, n, got) == CO_E_INVALID);
+        shut(&d);
+    }
+    for (int i = 0; i < 5; i++)
+        for (int j = 0; j < i; j++) CHECK(of[i] != of[j]);
+    data d;
+    CHECK(open_path(temp_file("p.json", "[{}] x", 6), JSON_FILE_ARRAY_OR_LINES, 0, &d) == CO_OK && d.n == 2);
+    CHECK(json_file_fingerprints(d.self, 0, 2, got) == CO_OK && got[0] && !got[1]); /* what stands behind the array is no record */
+    shut(&d);
+}
+
 static void test_clone(void)
 {
     data d;
@@ -278,6 +310,7 @@ int main(void)
     test_cut_off_array();
     test_refused_files();
     test_max_records();
+    test_fingerprints();
     test_clone();
     test_allocation_failures();
     temp_clean();

@@ -359,6 +359,15 @@ static void test_split(void)
     run(&c, 0, &one);
     c.held_out = 1;
     run(&c, 0, &two);
+    loader *training = NULL; /* told from the training part's loader, or made anew: the same */
+    c.held_out = 0;
+    CHECK(loader_open(&c, &training) == CO_OK);
+    c.held_out = 1;
+    c.beside = training;
+    run(&c, 0, &part[0]);
+    c.beside = NULL;
+    loader_release(training);
+    CHECK(part[0].n_keys[part[0].n] == two.n_keys[two.n] && !memcmp(part[0].keys, two.keys, (size_t)two.n_keys[two.n] * sizeof *two.keys));
     for (int i = 0; i < two.n_keys[two.n]; i++) held[two.keys[i]] = 1;
     for (int i = 0; i < one.n_keys[one.n]; i++) CHECK(!held[one.keys[i]]++);
     for (int i = 0; i < 100; i++) n += held[i];

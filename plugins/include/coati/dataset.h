@@ -30,5 +30,9 @@ typedef struct co_dataset_vt {
      * that names file, row (from 1), line or byte. */
     int (*read)(void *self, int64_t index, co_arena *a, co_field **fields, uint32_t *n);
     int (*clone)(void *self, void **other); /* optional: one handle per loader thread; closed by close */
+    /* [loader] Optional. A number for each of records [first, first + n), n > 0: the same for the same record wherever it stands, in
+     * this file or another, 0 for one that cannot be read. For [dataset] split; without it each record is read and its fields
+     * hashed. Records need not be checked: a broken one may have a number. */
+    int (*fingerprints)(void *self, int64_t first, int64_t n, uint64_t *out);
 } co_dataset_vt;
 #endif
