@@ -41,6 +41,28 @@ check "its shape" says "num_key_value_heads 2" "$golden"
 check "a model without weights" says "no weights" "$COATI_SRC/tools/quickstart/model"
 check "its tokenizer" says "tokenizer tokenizer.model" "$COATI_SRC/tools/quickstart/model"
 head -c 2000 "$golden/model.safetensors" > cut.safetensors
+model=$COATI_SRC/tools/quickstart/model
+printf '{"chosen":"\\n\\nHuman: yes or no\\n\\nAssistant: yes","rejected":"\\n\\nHuman: yes or no\\n\\nAssistant: no"}\n' >hh.jsonl
+printf '[{"prompt":"a","chosen":"b c","rejected":"d"},{"text":"all of it"},{"instruction":"x","output":"y"},{"prompt":"p"}]' >kinds.json
+plain() { "$inspect" "$@" >out.txt 2>err.txt && sed -n "/^$what/,/^[a-z]/p" out.txt | grep "^  $sign " | sed 's/^  . //' | tr -d '|\n' >got.txt; }
+check "records: how many, and columns" says "hh.jsonl: dataset/jsonl, 1 records" hh.jsonl
+shows() { # shows PART SIGN TEXT ARGS…: the tokens of a part with that sign are TEXT
+  what=$1 sign=$2 want=$3; shift 3
+  plain "$@" && [ "$(cat got.txt)" = "$want" ] || { echo "want \"$want\", got \"$(cat got.txt)\" of:"; cat out.txt err.txt; return 1; }
+}
+check "what they are" says "these are dialogues records" hh.jsonl
+check "both answers: chosen" shows chosen + " yes<eos>" --model "$model" hh.jsonl
+check "and rejected" shows rejected + " no<eos>" --model "$model" hh.jsonl
+check "after the same prompt" shows rejected - "<bos> <0>uman<0> yes or no<0>ssistant<0>" --model "$model" hh.jsonl
+check "with their template" says "template hh" --model "$model" hh.jsonl
+check "pairs" says "these are pairs records" kinds.json
+check "pairs: rejected" shows rejected + " d<eos>" --model "$model" --template none kinds.json
+check "a text is learnt whole" shows text + " all of it<eos>" --row 2 --model "$model" kinds.json
+check "an answer" shows sample + " y<eos>" --row 3 --model "$model" kinds.json
+check "a prompt: nothing of it" says ', 0 of them learnt ("+")' --row 4 --model "$model" kinds.json
+check "a row that is not there" exits 2 "kinds.json: --row 5: there are 4" "$inspect" --row 5 kinds.json
+check "a row is a number" exits 2 "rows are counted from 1" "$inspect" --row x kinds.json
+check "another template's name" exits 2 "nothing" "$inspect" --model "$model" --template nothing hh.jsonl
 check "a file that ends early" exits 3 "cut.safetensors" "$inspect" cut.safetensors
 
 "$run" -q train.ini run.stop_after=5 dataset.eval.path="$COATI_SRC/tools/quickstart/eval.json" dataset.eval.template=none dataset.eval.max_len=48 eval.every=2 eval.batches=1 || exit 1
@@ -86,6 +108,6 @@ check "no such plugin" exits 2 'installed: adamw' "$inspect" optimizer/adam
 check "nothing of that name" exits 2 "no kind of plugin" "$inspect" xyzzy
 check "no such file" exits 3 "no such file" "$inspect" ./xyzzy
 check "a folder of nothing" exits 3 "neither a model" "$inspect" "$COATI_SRC/tests"
-check "another file" exits 3 "this is neither" "$inspect" ./train.ini
+check "another file" exits 3 "this is none of them" "$inspect" ./train.ini
 check "two things" exits 2 "one thing at a time" "$inspect" model loss
 finish

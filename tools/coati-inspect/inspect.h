@@ -18,6 +18,12 @@ int inspect_adapter(const char *dir);                  /* PEFT's layout */
 int inspect_checkpoint(const char *dir);
 int inspect_run(const char *dir);
 
+/* records.c: a file that a dataset plugin knows by its ending: what its records are; with the directory of a model (only the
+ * tokenizer's files are read) record `row`, from 1, as ids, what is learnt marked: of pairs the chosen and the rejected answer. templ
+ * NULL: hh for dialogues, none for texts, else alpaca. */
+int inspect_knows_records(host *h, const char *path);
+int inspect_records(host *h, const char *path, const char *model, const char *templ, int64_t row);
+
 /* text.c: numbers for people, and top-level values of JSON texts. */
 const char *text_count(uint64_t n, char buf[32]);      /* 1234567 -> "1,234,567" */
 const char *text_bytes(uint64_t n, char buf[32]);      /* "1.2 MiB" */
