@@ -18,6 +18,8 @@ done
 first=$(loss_of --no-update) thrice=$(loss_of --no-update --accumulation 3)
 check "--no-update: $first, above $apart" awk -v a="$first" -v b="$apart" 'BEGIN { exit !(a > b && b > 0) }'
 check "--no-update --accumulation" [ "$first" = "$thrice" ]
+check "--seqs 2,1" [ "$(loss_of --strategy zero3 --accumulation 2 --seqs 2,1 | wc -c)" -ge 14 ]
+check "--seqs with a larger number behind" exits 2 "from 1 to 2" "$COATI_BIN/coati-bench" --config config.json --strategy zero3 --seqs 2,4
 check "--set of what nobody has" exits 2 "no_such_key" "$COATI_BIN/coati-bench" --config config.json --strategy gemini --set strategy.no_such_key=1
 check "a strategy nobody has" exits 2 "no strategy plugin" "$COATI_BIN/coati-bench" --config config.json --strategy zero9
 

@@ -10,6 +10,7 @@
 
 #define BENCH_MAX_STEPS 256
 #define BENCH_MAX_SETS 16
+#define BENCH_MAX_COUNTS 8
 
 typedef struct shape { /* a model and a batch */
     const char *name;
@@ -26,6 +27,7 @@ typedef struct bench_opts {
     int no_update;    /* strategy: resident.c's */
     const char *set[BENCH_MAX_SETS]; /* section.key=value */
     int n_set;
+    int fewer[BENCH_MAX_COUNTS], n_fewer; /* then steps of so many sequences, in memory for all */
     const char *comm;  /* auto, or a plugin */
     const char *trace; /* NULL, or a file the counted steps are traced to; of rank N > 0 with .N behind */
     int new_tokens; /* above 0: generate that many after prompts of seq_len, instead of training */

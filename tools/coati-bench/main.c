@@ -54,7 +54,7 @@ static const char help[] =
     "the speed of a large product before each step. Their floor: the step's operations at that speed.\n"
     "  --preset NAME     15m: dim 288, 6 layers, 8x256 tokens; 110m: dim 768, 12 layers, 4x512; LLaMA, V 32000, tied (all)\n"
     "  --config FILE     a config.json of any architecture a plugin serves\n"
-    "  --seqs N          sequences of a step (8)\n"
+    "  --seqs N          sequences of a micro-step (8); 16,4,1 with --strategy: then fewer, in the memory planned for the first\n"
     "  --seq-len N       tokens of each (512)\n"
     "  --backend NAME    cpu or cuda (cpu)\n"
     "  --dtype TYPE      fp32, bf16 or fp16; master weights and states are fp32 (fp32)\n"
@@ -88,6 +88,22 @@ static int number(const char *text, int least, int most, const char *option, int
     if (*end || end == text || v < least || v > most) return FAIL(CO_E_CONFIG, "%s %s: a number from %d to %d", option, text, least, most);
     *out = (int)v;
     return CO_OK;
+}
+
+/* N or N,M,…, none above the first. */
+static int counts(const char *text, int *first, bench_opts *o)
+{
+    o->n_fewer = -1; /* counts the first too */
+    for (const char *at = text; o->n_fewer < BENCH_MAX_COUNTS; at++) {
+        char *end;
+        const long v = strtol(at, &end, 10), most = o->n_fewer < 0 ? 65536 : *first;
+        if (end == at || (*end && *end != ',') || v < 1 || v > most) return FAIL(CO_E_CONFIG, "--seqs %s: numbers from 1 to %ld", text, most);
+        *(o->n_fewer < 0 ? first : &o->fewer[o->n_fewer]) = (int)v;
+        o->n_fewer++;
+        at = end;
+        if (!*end) return CO_OK;
+    }
+    return FAIL(CO_E_CONFIG, "--seqs %s: at most %d numbers", text, BENCH_MAX_COUNTS + 1);
 }
 
 /* Runs the chosen shapes. */
@@ -139,7 +155,7 @@ int main(int argc, char **argv)
         case 'T': tokenize = optarg; break;
         case 'P': o.profile = 1; break;
         case CONFIG: file = optarg; break;
-        case SEQS: r = number(optarg, 1, 65536, "--seqs", &own.seqs); break;
+        case SEQS: r = counts(optarg, &own.seqs, &o); break;
         case NEW: r = number(optarg, 1, 1 << 20, "--new-tokens", &o.new_tokens); break;
         case SEQ_LEN: r = number(optarg, 1, 1 << 20, "--seq-len", &own.seq_len); break;
         case BACKEND: o.backend = optarg; break;
@@ -164,6 +180,7 @@ int main(int argc, char **argv)
         }
     }
     if (r == CO_OK && !tokenize && optind < argc) r = FAIL(CO_E_CONFIG, "unexpected argument '%s'", argv[optind]);
+    if (r == CO_OK && o.n_fewer > 0 && !o.queued) r = FAIL(CO_E_CONFIG, "--seqs of several numbers needs --strategy");
     if (r == CO_OK && tokenize && optind == argc) r = FAIL(CO_E_CONFIG, "--tokenize needs files to read texts from");
     if (r == CO_OK) r = tokenize ? bench_tokenize(tokenize, (const char *const *)argv + optind, argc - optind, o.steps) : run(preset, &own, file, update, collectives, &o);
     if (r) fprintf(stderr, "coati-bench: %s\n", error_message());

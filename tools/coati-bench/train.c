@@ -34,6 +34,11 @@ static int make_batch(const shape *s, uint32_t vocab, batch *b)
     b->live = (co_live){.struct_size = sizeof b->live, .n_tokens = n, .n_seqs = s->seqs, .seq_start = b->start};
     return CO_OK;
 }
+static void take_fewer(batch *b, const shape *s)
+{
+    b->b.n_seqs = b->live.n_seqs = s->seqs;
+    b->b.n_tokens = b->live.n_tokens = s->seqs * s->seq_len;
+}
 static void free_batch(batch *b)
 {
     mem_free(b->ids), mem_free(b->pos), mem_free(b->labels), mem_free(b->start), mem_free(b->key), mem_free(b->mask);
@@ -41,6 +46,7 @@ static void free_batch(batch *b)
 
 typedef struct timing { /* of the counted steps; a product is timed before each and after the last */
     double step[BENCH_MAX_STEPS], product[BENCH_MAX_STEPS + 1], loss, product_flops;
+    int64_t base; /* steps before these */
     size_t peak_kib, device; /* device: bytes that are gone there since before the engine */
 } timing;
 
@@ -68,11 +74,11 @@ static int run_queued(engine *e, const batch *b, const parts *p, const bench_opt
     co_step_stats stats;
     double last = 0;
     const int ahead = engine_is_async(e); /* elsewhere a step is done when it has been queued */
-    int r = ahead ? queue_step(e, b, p, o, 1) : CO_OK;
+    int r = ahead ? queue_step(e, b, p, o, t->base + 1) : CO_OK;
     for (int i = -1; i < o->steps && r == CO_OK; i++) {
         if (i == -1 && o->trace) r = begin_trace(p, o);
-        if (r == CO_OK && i + ahead < o->steps) r = queue_step(e, b, p, o, i + ahead + 2);
-        if (r == CO_OK) r = engine_collect(e, i + 2, &res, &stats);
+        if (r == CO_OK && i + ahead < o->steps) r = queue_step(e, b, p, o, t->base + i + ahead + 2);
+        if (r == CO_OK) r = engine_collect(e, t->base + i + 2, &res, &stats);
         const double now = bench_now();
         if (i >= 0) t->step[i] = now - last;
         last = now;
@@ -81,6 +87,7 @@ static int run_queued(engine *e, const batch *b, const parts *p, const bench_opt
     if (o->trace) trace_close();
     t->peak_kib = bench_status_kib("VmHWM:");
     t->loss = res.loss * p->world;
+    t->base += o->steps + 1;
     return r;
 }
 
@@ -147,6 +154,7 @@ static void print(const shape *s, const parts *p, const bench_opts *o, timing *t
            floor_part, mem->total, above, t->loss, o->no_update ? "none" : o->strategy, o->accumulation, mem->pinned, t->device, p->world, p->world * n / median);
     for (int32_t i = 0; i < p->world; i++) printf("%s%.0f", i ? "," : "", device[i]);
     printf("]}\n");
+    (void)fflush(stdout); /* the next takes its time */
     if (p->world > 1) fprintf(stderr, "%-8s %d ranks, comm %s; figures are a rank's\n", s->name, p->world, p->comm_name);
     if (t->device)
         fprintf(stderr, "%-8s %.2f GiB on the device, planned %.2f; %.2f GiB of host memory planned\n", s->name, (double)t->device / (1 << 30),
@@ -178,13 +186,16 @@ static int train(parts *p, const shape *s, const bench_opts *o, size_t idle_kib)
     if (r == CO_OK) r = engine_allocate(e);
     if (r == CO_OK) r = parts_fill(p, e);
     if (r == CO_OK && p->world > 1) r = p->comm->barrier(p->comm_self); /* all begin together */
-    if (r == CO_OK) r = o->queued ? run_queued(e, &b, p, o, times) : run_apart(e, &b, p, o, times);
-    if (r == CO_OK) {
+    for (int k = -1; k < o->n_fewer && r == CO_OK; k++) {
+        shape now = *s;
+        if (k >= 0) now.seqs = o->fewer[k], take_fewer(&b, &now);
+        r = o->queued ? run_queued(e, &b, p, o, times) : run_apart(e, &b, p, o, times);
+        if (r) break;
         times->device = before - device_free(p);
         engine_bytes(e, &mem);
         double *const device = mem_calloc((size_t)p->world, sizeof *device);
         r = device ? parts_gather(p, (double)times->device, device) : CO_E_NOMEM;
-        if (r == CO_OK && p->rank == 0) print(s, p, o, times, o->accumulation * engine_flops(e, &b.live), &mem, idle_kib, device);
+        if (r == CO_OK && p->rank == 0) print(&now, p, o, times, o->accumulation * engine_flops(e, &b.live), &mem, idle_kib, device);
         mem_free(device);
     }
     parts_abort(p, r);
