@@ -237,11 +237,11 @@ static void largest(const device *d)
                 }
     static const double parts[] = {3, 9, 4};
     for (uint32_t type = CO_NORM_2; type <= CO_NORM_INF; type++) {
-        const co_step_rule rule = {.struct_size = sizeof rule, .norm_type = type};
+        const co_step_rule how = {.struct_size = sizeof how, .norm_type = type};
         co_step_state state = {.loss_scale = 1};
         double *sums = lend(d, parts, sizeof parts);
         co_step_state *on = lend(d, &state, sizeof state);
-        CHECK(d->vt->step_factor(d->self, &rule, sums, 3, on, NULL) == CO_OK);
+        CHECK(d->vt->step_factor(d->self, &how, sums, 3, on, NULL) == CO_OK);
         take_back(d, on, &state, sizeof state);
         d->vt->free(d->self, CO_MEM_DEVICE, sums);
         CHECK_MSG(state.norm == (type == CO_NORM_INF ? 9 : 4) && state.updates == 1, "%s: norm type %u of several parts is %g", d->name, type, state.norm);
