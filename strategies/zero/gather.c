@@ -13,7 +13,9 @@ static zero_schedule *find(zero *z, uint32_t id)
 static int fetch(zero *z, zero_bucket *b, char *dst)
 {
     const co_backend_vt *be = z->a.backend;
-    char *const home = zero_at(z, b, ZERO_PARAMS), *const own = zero_own(z, b, dst, b->dtype);
+    char *const home = zero_at(z, b, ZERO_PARAMS);
+    if (zero_at_hand(z, b)) dst = home;
+    char *const own = zero_own(z, b, dst, b->dtype);
     int r = b->ticket ? zero_worker_wait(z, b->ticket) : CO_OK;
     b->ticket = 0;
     if (r == CO_OK && !home) {

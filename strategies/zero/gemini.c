@@ -1,7 +1,9 @@
 /* gemini.c: which buckets live on the device and which in host memory. What is left of the budget goes to gathered weights first: each
  * access that finds its bucket there saves a transfer in every micro-step. Then whole buckets, with masters, states and
- * gradients, from the first unit on: its gradient is the last to arrive, and its update the first that is waited for. */
+ * gradients, evenly among the others: what the CPU adds up then comes at an even rate through the whole backward. */
 #include "zero.h"
+
+#define DRIVER 48 /* a part of device memory that is the driver's: it loads kernels when they first run */
 
 static size_t part(int64_t n, size_t size) { return zero_align((size_t)n * size); }
 
@@ -35,40 +37,61 @@ static int check_host(const zero *z, int32_t local_world)
                    z->policy->name, host, (long long)z->o.host_memory);
 }
 
-/* What it may take on the device; SIZE_MAX: nobody said. Of what is free a little is left to the driver, which loads kernels when they
- * first run. */
+/* What it may take on the device; SIZE_MAX: nobody said. Where free memory is known there is a driver. */
 static int budget(const zero *z, size_t least, size_t *out)
 {
-    const size_t said = (size_t)z->o.device_memory, used = z->a.struct_size >= sizeof z->a ? z->a.device_used : 0;
-    *out = said ? (said > used ? said - used : 0) : z->a.device_budget ? z->a.device_budget - z->a.device_budget / 64 : SIZE_MAX;
+    const size_t said = (size_t)z->o.device_memory, used = z->a.struct_size >= sizeof z->a ? z->a.device_used : 0, part = z->a.device_budget ? DRIVER : 0;
+    const size_t all = said ? said : z->a.device_budget ? z->a.device_budget + used : 0, kept = part ? all / part : 0, need = least + used;
+    *out = all == 0 ? SIZE_MAX : all - kept > used ? all - kept - used : 0;
     if (*out >= least) return CO_OK;
     return CO_FAIL(z->a.host, CO_E_NOMEM, "strategy %s needs at least %zu bytes of device memory (%zu of them for activations and the like), %zu are to be had: "
-                   "raise [strategy] device_memory, or lower [batch] size or [dataset] max_len", z->policy->name, least + used, used, *out + used);
+                   "raise [strategy] device_memory, or lower [batch] size or [dataset] max_len", z->policy->name,
+                   part ? need + need / (part - 1) + 1 : need, used, all);
+}
+
+/* Homes on the device in `left` bytes, evenly, then whatever still fits. On one rank a home is also where it is gathered: returns what
+ * gathered buckets need less for it. */
+static size_t spread(zero *z, size_t left)
+{
+    size_t saved = 0;
+    double all = 0, passed = 0, taken = 0;
+    const double room = (double)left;
+    for (int pass = 0; pass < 3 && left; pass++)
+        for (uint32_t k = 0; k < z->n_buckets; k++) {
+            zero_bucket *b = &z->buckets[k];
+            const size_t twice = z->world == 1 ? part(b->n, co_dtype_bytes(b->dtype)) : 0, cost = at_home(z, b, 0) - twice;
+            if (pass == 0) all += (double)cost;
+            passed += pass == 1 ? (double)cost : 0;
+            if (pass == 0 || !b->host || cost > left || (pass == 1 && taken + (double)cost / 2 > passed * room / all)) continue;
+            b->host = 0;
+            left -= cost;
+            taken += (double)cost;
+            saved += twice;
+        }
+    return saved;
 }
 
 int zero_choose_places(zero *z, int32_t local_world, size_t *room)
 {
-    const size_t gathered = zero_least_gathered(z), fixed = fixed_bytes(z);
     size_t all = 0, whole = 0, most;
     for (uint32_t k = 0; k < z->n_buckets; k++) {
         zero_bucket *b = &z->buckets[k];
         all += at_home(z, b, 0);
         whole += part(b->n, co_dtype_bytes(b->dtype));
-        b->host = z->o.placement == ZERO_CPU;
+        b->host = z->o.placement != ZERO_CUDA; /* for now: gathered then takes its most */
     }
+    const size_t gathered = zero_least_gathered(z), fixed = fixed_bytes(z);
     int r = budget(z, fixed + gathered + (z->o.placement == ZERO_CUDA ? all : 0), &most);
     if (r) return r;
     *room = gathered;
-    if (most == SIZE_MAX) return check_host(z, local_world);
+    if (most == SIZE_MAX) {
+        for (uint32_t k = 0; k < z->n_buckets; k++) z->buckets[k].host = z->o.placement == ZERO_CPU;
+        return check_host(z, local_world);
+    }
     size_t left = most - fixed - gathered - (z->o.placement == ZERO_CUDA ? all : 0);
     const size_t more = whole > gathered ? whole - gathered : 0;
     *room += left < more ? left : more;
     left -= left < more ? left : more;
-    for (uint32_t k = 0; k < z->n_buckets && z->o.placement == ZERO_AUTO; k++) {
-        zero_bucket *b = &z->buckets[k];
-        const size_t need = at_home(z, b, 0);
-        b->host = need > left;
-        if (!b->host) left -= need;
-    }
+    if (z->o.placement == ZERO_AUTO) *room -= spread(z, left);
     return check_host(z, local_world);
 }

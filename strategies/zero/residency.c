@@ -24,6 +24,7 @@ typedef struct planner {
 
 static size_t bytes_of(const zero *z, uint32_t bucket)
 {
+    if (zero_at_hand(z, &z->buckets[bucket])) return 0;
     return zero_align((size_t)z->buckets[bucket].n * co_dtype_bytes(z->buckets[bucket].dtype));
 }
 

@@ -152,6 +152,8 @@ static inline int zero_halves(const zero *z, const zero_bucket *b)
 {
     return b->trainable && b->dtype == CO_BF16 && z->a.cpu->flags & CO_BACKEND_HALVES && z->a.optim->flags & CO_OPTIM_HALVES;
 }
+/* gemini on one rank: what lives on the device is computed with where it lives. */
+static inline int zero_at_hand(const zero *z, const zero_bucket *b) { return z->policy->chunks && z->world == 1 && !b->host; }
 static inline size_t zero_master_bytes(const zero_bucket *b) { return b->halves ? sizeof(int16_t) : sizeof(float); }
 static inline float *zero_state(const zero *z, const zero_bucket *b, int32_t k)
 {

@@ -110,7 +110,7 @@ int main(void)
     for (int k = 0; k < 4; k++) { /* from where every chunk moves to where half of them stay */
         char memory[32];
         const char *const tight[] = {"device_memory", memory, NULL};
-        snprintf(memory, sizeof memory, "%ld", least * (8 + k) / 8 + 16384 + 200000 * k);
+        snprintf(memory, sizeof memory, "%ld", least * (8 + k) / 8 + 65536 + 200000 * k);
         test("gemini", tight, 3, CO_F32, k & 1);
     }
     test_offloads();

@@ -67,7 +67,8 @@ static int begin_trace(const parts *p, const bench_opts *o)
     return r;
 }
 
-/* Each step's end is taken when the next has been queued, as a run does: updates may go on beside the next step's forward. */
+/* Each step's end is taken when the next has been queued, as a run does: updates may go on beside the next step's forward. One more than
+ * are counted is queued: strategies may wait while they queue. */
 static int run_queued(engine *e, const batch *b, const parts *p, const bench_opts *o, timing *t)
 {
     engine_result res = {0};
@@ -77,7 +78,7 @@ static int run_queued(engine *e, const batch *b, const parts *p, const bench_opt
     int r = ahead ? queue_step(e, b, p, o, t->base + 1) : CO_OK;
     for (int i = -1; i < o->steps && r == CO_OK; i++) {
         if (i == -1 && o->trace) r = begin_trace(p, o);
-        if (r == CO_OK && i + ahead < o->steps) r = queue_step(e, b, p, o, t->base + i + ahead + 2);
+        if (r == CO_OK) r = queue_step(e, b, p, o, t->base + i + ahead + 2);
         if (r == CO_OK) r = engine_collect(e, t->base + i + 2, &res, &stats);
         const double now = bench_now();
         if (i >= 0) t->step[i] = now - last;
@@ -87,7 +88,7 @@ static int run_queued(engine *e, const batch *b, const parts *p, const bench_opt
     if (o->trace) trace_close();
     t->peak_kib = bench_status_kib("VmHWM:");
     t->loss = res.loss * p->world;
-    t->base += o->steps + 1;
+    t->base += o->steps + 1 + ahead;
     return r;
 }
 
