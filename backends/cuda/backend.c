@@ -1,7 +1,9 @@
 /* backend.c: one GPU as a backend: device, memory, streams and events. Plans are in plan.c. */
 #include "cuda.h"
 #include "plan.h"
+#include "trace.h"
 #include <stdlib.h>
+#include <string.h>
 
 typedef struct cuda_opts { int64_t device; int32_t deterministic; } cuda_opts;
 static const co_opt options[] = {
@@ -55,6 +57,7 @@ static void cuda_close(void *self)
     gpu *c = self;
     if (!c) return;
     if (c->main) (void)cudaStreamSynchronize(c->main);
+    trace_free(c);
     gemm_close(c);
     (void)cudaFree(c->partial);
     if (c->main) (void)cudaStreamDestroy(c->main);
@@ -190,6 +193,12 @@ static int cuda_graph_launch(void *self, void *graph, co_stream on)
     return cuda_check(self, cudaGraphLaunch((cudaGraphExec_t)graph, cuda_stream(self, on)), "launching a graph");
 }
 
+static const void *cuda_extension(void *self, const char *id)
+{
+    (void)self;
+    return strcmp(id, CO_DEVICE_TRACE_ID) == 0 ? &cuda_device_trace : NULL;
+}
+
 static const co_backend_vt cuda_vt = {
     .struct_size = sizeof cuda_vt, .dtypes = 1u << CO_F32 | 1u << CO_BF16 | 1u << CO_F16, .flags = CO_BACKEND_ASYNC, .open = cuda_open, .close = cuda_close,
     .memory = cuda_memory, .alloc = cuda_alloc, .free = cuda_free, .copy = cuda_copy, .fill0 = cuda_fill0, .stream_new = cuda_stream_new,
@@ -197,7 +206,7 @@ static const co_backend_vt cuda_vt = {
     .event_record = cuda_event_record, .event_wait = cuda_event_wait, .supports = plan_supports, .workspace = plan_workspace,
     .prepare = plan_prepare, .discard = plan_discard, .run = plan_run, .flat_cast = cuda_flat_cast, .flat_axpy = cuda_flat_axpy,
     .flat_sqnorm = cuda_flat_sqnorm, .flat_absmax = cuda_flat_absmax, .flat_adamw = cuda_flat_adamw, .event_sync = cuda_event_sync,
-    .step_factor = cuda_step_factor, .graph_begin = cuda_graph_begin, .graph_end = cuda_graph_end, .graph_launch = cuda_graph_launch, .graph_free = cuda_graph_free};
+    .step_factor = cuda_step_factor, .graph_begin = cuda_graph_begin, .graph_end = cuda_graph_end, .graph_launch = cuda_graph_launch, .graph_free = cuda_graph_free, .extension = cuda_extension};
 static const co_feature feature = {.struct_size = sizeof feature, .kind = CO_KIND_BACKEND, .name = "cuda",
                                    .summary = "one NVIDIA GPU: cuBLASLt products and own kernels; fp32, bf16, fp16", .opts = options,
                                    .opts_size = sizeof(cuda_opts), .vt = &cuda_vt};

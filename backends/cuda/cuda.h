@@ -22,6 +22,7 @@ typedef struct view {
 
 typedef struct gemm_cache gemm_cache; /* gemm.c */
 typedef struct pinned_block pinned_block; /* pinned.c */
+typedef struct cuda_trace cuda_trace; /* trace.c */
 
 typedef struct gpu {
     const co_host *host;
@@ -32,6 +33,7 @@ typedef struct gpu {
     cublasLtHandle_t blas;
     gemm_cache *gemms;
     pinned_block *blocks;
+    cuda_trace *trace;
     double *partial;   /* [SUM_BLOCKS] of flat_sqnorm and flat_absmax */
     const uint64_t *seed; /* of host->random, for dropout; NULL: 0 */
 } gpu;

@@ -14,6 +14,7 @@ static FILE *file;       /* under lock */
 static atomic_int on;    /* read without it: spans cost one load where nothing is traced */
 static int rank_of_file;
 static uint64_t start;
+static uint64_t named; /* under lock: a bit each track of a device that has its name in the file */
 
 static uint64_t now_ns(void)
 {
@@ -40,6 +41,7 @@ int trace_open(const char *path, int rank)
     file = f;
     rank_of_file = rank;
     start = now_ns();
+    named = 0;
     pthread_mutex_unlock(&lock);
     atomic_store(&on, 1);
     return CO_OK;
@@ -74,12 +76,10 @@ static void put_text(const char *s)
     }
 }
 
-static void put(uint64_t begin, const char *category, const char *name)
+static void put(uint64_t begin, uint64_t end, int thread, const char *category, const char *name)
 {
-    const uint64_t end = now_ns();
-    const int thread = thread_number();
     pthread_mutex_lock(&lock);
-    if (file && begin >= start) { /* microseconds, with the nanoseconds behind the point */
+    if (file && begin >= start && end >= begin) { /* microseconds, with the nanoseconds behind the point */
         const uint64_t at = begin - start, took = end - begin;
         fputs(",\n{\"name\":\"", file);
         put_text(name);
@@ -100,11 +100,24 @@ void trace_end(uint64_t begin, const char *category, const char *fmt, ...)
     va_start(ap, fmt);
     vsnprintf(name, sizeof name, fmt, ap);
     va_end(ap);
-    put(begin, category, name);
+    put(begin, now_ns(), thread_number(), category, name);
 }
 
 static void end_named(uint64_t begin, const char *category, const char *name)
 {
-    if (begin) put(begin, category, name);
+    if (begin) put(begin, now_ns(), thread_number(), category, name);
 }
-const co_trace trace_services = {.struct_size = sizeof trace_services, .begin = trace_begin, .end = end_named};
+
+/* A device's tracks come behind the threads, each with its name before its first span. */
+#define FIRST_TRACK 1000
+static void put_span(uint64_t begin, uint64_t end, uint32_t track, const char *category, const char *name)
+{
+    pthread_mutex_lock(&lock);
+    if (file && track < 64 && !(named >> track & 1)) {
+        fprintf(file, ",\n{\"name\":\"thread_name\",\"ph\":\"M\",\"pid\":%d,\"tid\":%u,\"args\":{\"name\":\"device, stream %u\"}}", rank_of_file, FIRST_TRACK + track, track);
+        named |= (uint64_t)1 << track;
+    }
+    pthread_mutex_unlock(&lock);
+    put(begin, end, (int)(FIRST_TRACK + track), category, name);
+}
+const co_trace trace_services = {.struct_size = sizeof trace_services, .begin = trace_begin, .end = end_named, .span = put_span};

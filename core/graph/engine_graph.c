@@ -4,6 +4,7 @@
  * pass; they are still called, as they keep count of what was contributed. */
 #include "core/graph/engine_impl.h"
 #include "core/base/error.h"
+#include "core/graph/device_trace.h"
 #include <string.h>
 
 int engine_open_graphs(engine *e)
@@ -58,5 +59,8 @@ int engine_replay(engine *e, const engine_key *key, int (*queue)(engine *e, void
         const int ended = be->graph_end(self, NULL, &g->graph);
         if (r == CO_OK) r = ended;
     }
-    return r == CO_OK ? be->graph_launch(self, g->graph, NULL) : r;
+    const uint64_t ran = device_trace_begin(NULL);
+    if (r == CO_OK) r = be->graph_launch(self, g->graph, NULL);
+    device_trace_end(ran, "unit", "pass of %d tokens", key->tokens);
+    return r;
 }

@@ -2,6 +2,7 @@
 #include "core/graph/engine_impl.h"
 #include "core/base/error.h"
 #include "core/base/trace.h"
+#include "core/graph/device_trace.h"
 #include "core/params/half.h"
 #include <string.h>
 
@@ -74,8 +75,9 @@ static int run_plan(engine *e, const co_plan *p, void *compiled, co_binding *b)
 {
     if (e->replaying) return CO_OK;
     b->base[CO_REGION_SCRATCH] = e->work + p->region_bytes[CO_REGION_WORK];
-    const uint64_t begin = trace_begin();
+    const uint64_t begin = trace_begin(), ran = e->graphs ? 0 : device_trace_begin(NULL); /* with graphs engine_replay tells of the pass */
     const int r = PLUGIN("the backend's run()", e->a.backend->run(e->a.backend_self, compiled, b, NULL));
+    device_trace_end(ran, "unit", "%s %u", p->label, b->host_live->unit);
     trace_end(begin, "unit", "%s %u", p->label, b->host_live->unit);
     return r;
 }
@@ -210,8 +212,9 @@ int engine_micro_step(engine *e, const engine_batch *b, double inv_denom, double
 int engine_step(engine *e, int64_t step, double lr, double max_norm, co_step_stats *out)
 {
     engine_result ignored;
-    const uint64_t begin = trace_begin();
+    const uint64_t begin = trace_begin(), ran = device_trace_begin(NULL);
     int r = PLUGIN("the strategy's step() or the optimizer's update()", e->a.strategy->step(e->strategy, step, lr, max_norm));
+    device_trace_end(ran, "strategy", "step %lld", (long long)step);
     trace_end(begin, "strategy", "step %lld", (long long)step);
     e->micro_steps = 0;
     if (r == CO_OK) r = engine_send_results(e, step);

@@ -2,14 +2,16 @@
 #include "core/base/error.h"
 #include "core/base/memory.h"
 #include "core/base/trace.h"
+#include "core/graph/device_trace.h"
 
 typedef struct traced {
     const co_comm_vt *vt;
     void *self;
 } traced;
 
-static void finish(uint64_t begin, const char *what, int64_t n, co_dtype t)
+static void finish(uint64_t begin, uint64_t ran, const char *what, int64_t n, co_dtype t)
 {
+    device_trace_end(ran, "comm", "%s %.3f MB", what, 1e-6 * (double)n * (double)co_dtype_bytes(t));
     trace_end(begin, "comm", "%s %.3f MB", what, 1e-6 * (double)n * (double)co_dtype_bytes(t));
 }
 
@@ -39,33 +41,33 @@ static int split(void *self, int32_t color, int32_t key, void **sub)
 static int all_reduce(void *self, void *buf, int64_t n, co_dtype t, co_stream on)
 {
     const traced *c = self;
-    const uint64_t begin = trace_begin();
+    const uint64_t begin = trace_begin(), ran = device_trace_begin(on);
     const int r = c->vt->all_reduce(c->self, buf, n, t, on);
-    finish(begin, "all_reduce", n, t);
+    finish(begin, ran, "all_reduce", n, t);
     return r;
 }
 static int reduce_scatter(void *self, const void *in, void *out, int64_t n_out, co_dtype t, co_stream on)
 {
     const traced *c = self;
-    const uint64_t begin = trace_begin();
+    const uint64_t begin = trace_begin(), ran = device_trace_begin(on);
     const int r = c->vt->reduce_scatter(c->self, in, out, n_out, t, on);
-    finish(begin, "reduce_scatter, a rank's", n_out, t);
+    finish(begin, ran, "reduce_scatter, a rank's", n_out, t);
     return r;
 }
 static int all_gather(void *self, const void *in, void *out, int64_t n_in, co_dtype t, co_stream on)
 {
     const traced *c = self;
-    const uint64_t begin = trace_begin();
+    const uint64_t begin = trace_begin(), ran = device_trace_begin(on);
     const int r = c->vt->all_gather(c->self, in, out, n_in, t, on);
-    finish(begin, "all_gather, a rank's", n_in, t);
+    finish(begin, ran, "all_gather, a rank's", n_in, t);
     return r;
 }
 static int broadcast(void *self, void *buf, int64_t n, co_dtype t, int32_t root, co_stream on)
 {
     const traced *c = self;
-    const uint64_t begin = trace_begin();
+    const uint64_t begin = trace_begin(), ran = device_trace_begin(on);
     const int r = c->vt->broadcast(c->self, buf, n, t, root, on);
-    finish(begin, "broadcast", n, t);
+    finish(begin, ran, "broadcast", n, t);
     return r;
 }
 static int barrier(void *self)

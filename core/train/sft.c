@@ -4,6 +4,7 @@
 #include "core/base/log.h"
 #include "core/base/memory.h"
 #include "core/base/trace.h"
+#include "core/graph/device_trace.h"
 #include "core/train/checkpoint.h"
 #include "core/train/evaluate.h"
 #include "core/train/lr.h"
@@ -344,6 +345,7 @@ static int begin_trace(sft *s)
     if (!s->r->o.log.trace) return CO_OK;
     char *path = s->r->world > 1 ? mem_printf("%s/trace-%d.json", s->output, s->r->rank) : mem_printf("%s/trace.json", s->output);
     const int r = path ? trace_open(path, s->r->rank) : CO_E_NOMEM;
+    if (r == CO_OK) device_trace_open(s->r->backend, s->r->backend_self);
     mem_free(path);
     return r;
 }
@@ -375,6 +377,7 @@ int sft_run(run *r, sft_flags *f)
     if (r->world == 1) f->stopped = *f->stop;
     if (e == CO_OK) e = ranks_agree(r, run_write_report(r, !f->stopped)); /* who interrupts a run does not wait for answers */
     metrics_close(s.log);
+    device_trace_close();
     trace_close();
     return e;
 }

@@ -90,6 +90,15 @@ if [ "$n" -ge 4 ] && [ $((n % 2)) = 0 ]; then
   check "losses" within one halves; report
 fi
 
+# The trace: units on one stream of the device, messages on another.
+if [ "$backend" = cuda ]; then
+  check "traced" all traced zero2 run.max_steps=4 log.trace=1
+  for r in 0 $((n - 1)); do
+    check "rank $r: units on the device" grep -qE '"cat":"unit",.*"tid":1000}' traced/trace-$r.json
+    check "rank $r: messages on another stream" grep -qE '"name":"reduce_scatter[^"]*","cat":"comm",.*"tid":100[1-9]}' traced/trace-$r.json
+  done
+fi
+
 # A killed rank: all end within 10 s, the code is 1, and the message says who. In the midst of steps, so inside collectives too.
 for k in $(seq "${KILLS:-3}"); do
   (exec "$run" -q --nproc "$n" train.ini run.output=killed strategy.name=zero3 batch.accumulation=1 run.max_steps=0 run.epochs=5000 2> killed.log) & pid=$!

@@ -3,6 +3,7 @@
 #include "core/base/error.h"
 #include "core/base/memory.h"
 #include "core/base/trace.h"
+#include "core/graph/device_trace.h"
 #include <stdio.h>
 #include <string.h>
 
@@ -63,6 +64,7 @@ static int begin_trace(const parts *p, const bench_opts *o)
 {
     char *path = p->rank ? mem_printf("%s.%d", o->trace, p->rank) : mem_printf("%s", o->trace);
     const int r = path ? trace_open(path, p->rank) : CO_E_NOMEM;
+    if (r == CO_OK) device_trace_open(p->real, p->be_self);
     mem_free(path);
     return r;
 }
@@ -85,7 +87,8 @@ static int run_queued(engine *e, const batch *b, const parts *p, const bench_opt
         last = now;
         if (o->profile) profile_step(i >= 0);
     }
-    if (o->trace) trace_close();
+    device_trace_close();
+    trace_close();
     t->peak_kib = bench_status_kib("VmHWM:");
     t->loss = res.loss * p->world;
     t->base += o->steps + 1 + ahead;

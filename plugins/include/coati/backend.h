@@ -116,6 +116,15 @@ typedef struct co_optim_slice {
     int16_t *low;                /* master NULL, CO_BACKEND_HALVES: with `out` in bf16, which then is also read, the master (<coati/halves.h>) */
 } co_optim_slice;
 
+/* co_backend_vt.extension: when what was queued on a stream ran, told to the host's co_trace.span. [main] */
+#define CO_DEVICE_TRACE_ID "coati.device_trace/1"
+typedef struct co_device_trace {
+    uint32_t struct_size, pad;
+    uint64_t (*begin)(void *self, co_stream on); /* what is queued there from now on; 0: no room, there is nothing to end */
+    void (*end)(void *self, uint64_t span, const char *category, const char *name); /* until now; spans may lie within spans */
+    void (*flush)(void *self);                   /* waits for all that have ended, and tells them */
+} co_device_trace;
+
 typedef struct co_backend_vt {
     uint32_t struct_size;
     uint32_t dtypes; /* bit per co_dtype it computes in */

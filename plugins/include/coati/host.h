@@ -46,6 +46,8 @@ typedef struct co_trace {
     uint32_t struct_size;
     uint64_t (*begin)(void);                                              /* [any] 0: nothing is traced */
     void (*end)(uint64_t begin, const char *category, const char *name);  /* [any] from begin until now; 0: nothing happens */
+    /* [any] What ran elsewhere, in nanoseconds on begin()'s clock; track: of a device, counted from 0. */
+    void (*span)(uint64_t begin, uint64_t end, uint32_t track, const char *category, const char *name);
 } co_trace;
 #define CO_FAIL(h, code, ...) ((h)->fail((h), (code), __FILE__, __LINE__, __VA_ARGS__))
 #endif
