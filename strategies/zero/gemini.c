@@ -44,9 +44,11 @@ static int budget(const zero *z, size_t least, size_t *out)
     const size_t all = said ? said : z->a.device_budget ? z->a.device_budget + used : 0, kept = part ? all / part : 0, need = least + used;
     *out = all == 0 ? SIZE_MAX : all - kept > used ? all - kept - used : 0;
     if (*out >= least) return CO_OK;
+    size_t enough = part ? need + need / (part - 1) : need;
+    if (part && enough - 1 - (enough - 1) / part >= need) enough--;
     return CO_FAIL(z->a.host, CO_E_NOMEM, "strategy %s needs at least %zu bytes of device memory (%zu of them for activations and the like), %zu are to be had: "
                    "raise [strategy] device_memory, or lower [batch] size or [dataset] max_len", z->policy->name,
-                   part ? need + need / (part - 1) + 1 : need, used, all);
+                   enough, used, all);
 }
 
 /* Homes on the device in `left` bytes, evenly, then whatever still fits. On one rank a home is also where it is gathered: returns what

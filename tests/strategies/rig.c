@@ -130,7 +130,7 @@ static fixture_args args_of(const rig_case *c, team_member *member)
     return (fixture_args){.dir = c->dir, .adapter = c->adapter, .max_tokens = TOKENS, .max_seqs = SEQS, .checkpoint_blocks = c->checkpoint_blocks, .offload_activations = c->offload_activations,
                             .weight_decay = "0.1", .dtype = c->dtype, .random = c->random, .norm_type = c->norm_type, .sum_fp32 = c->accumulation > 1 || strcmp(c->strategy, "naive") == 0,
                             .strategy = c->strategy, .strategy_options = c->options, .wrap = c->wrap,
-                            .comm = c->self_comm || strcmp(c->strategy, "naive") == 0 ? NULL : &team_comm, .comm_self = member};
+                            .comm = strcmp(c->strategy, "naive") == 0 ? NULL : &team_comm, .comm_self = member};
 }
 
 long rig_least(const rig_case *c)
@@ -176,6 +176,7 @@ static void *run_rank(void *ctx)
         }
     }
     pthread_mutex_unlock(&opening);
+    if (k->f.backend && k->f.backend->flags & CO_BACKEND_ASYNC) k->member->be = k->f.backend, k->member->be_self = k->f.backend_self;
     if (k->r == CO_OK) k->r = give_state(k);
     if (k->r == CO_OK) k->r = train(k);
     if (k->r == CO_OK) k->r = keep(k);

@@ -20,7 +20,6 @@ typedef struct rig_case {
     uint32_t norm_type;
     const struct rig_result *resume; /* NULL, or state to begin with */
     void (*wrap)(const co_backend_vt **vt, void **self);
-    int self_comm;               /* comm self, for backends whose memory the host cannot read; world 1 */
     int eval;                    /* evaluate one micro-batch before each step */
 } rig_case;
 

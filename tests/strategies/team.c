@@ -85,44 +85,64 @@ static int team_split(void *self, int32_t color, int32_t key, void **sub)
     (void)self, (void)color, (void)key, (void)sub;
     return FAIL(CO_E_UNSUPPORTED, "this team is not split");
 }
+/* A buffer where the host can read and write it, and back. */
+static void *lend(const team_member *m, const void *p, size_t bytes, co_stream on)
+{
+    if (!m->be) return (void *)(uintptr_t)p;
+    void *q = mem_calloc(bytes + 1, 1);
+    return q && m->be->copy(m->be_self, q, p, bytes, on) == CO_OK ? q : NULL;
+}
+static int give_back(const team_member *m, void *p, void *q, size_t bytes, int r, co_stream on)
+{
+    if (!m->be) return r;
+    if (r == CO_OK && p) r = m->be->copy(m->be_self, p, q, bytes, on);
+    mem_free(q);
+    return r;
+}
+
 static int team_all_reduce(void *self, void *buf, int64_t n, co_dtype type, co_stream on)
 {
     team_member *m = self;
     const double share = 2.0 * (m->team->world - 1) / m->team->world;
-    void *sum = mem_calloc((size_t)n + 1, co_dtype_bytes(type));
-    (void)on;
-    int r = sum ? enter(m, REDUCE, buf, n, type, share) : CO_E_NOMEM;
+    const size_t bytes = (size_t)n * co_dtype_bytes(type);
+    void *const sum = mem_calloc(bytes + 1, 1), *const in = lend(m, buf, bytes, on);
+    int r = sum && in ? enter(m, REDUCE, in, n, type, share) : CO_E_NOMEM;
     if (r == CO_OK) add_up(m->team, sum, 0, n, type), r = meet(m->team);
-    if (r == CO_OK) memcpy(buf, sum, (size_t)n * co_dtype_bytes(type));
+    if (r == CO_OK) memcpy(in, sum, bytes);
     mem_free(sum);
-    return r;
+    return give_back(m, buf, in, bytes, r, on);
 }
 static int team_reduce_scatter(void *self, const void *in, void *out, int64_t n, co_dtype type, co_stream on)
 {
     team_member *m = self;
-    (void)on;
-    int r = enter(m, SCATTER, in, n, type, m->team->world - 1.0);
-    if (r) return r;
-    add_up(m->team, out, m->rank * n, n, type);
-    return meet(m->team);
+    const size_t bytes = (size_t)n * co_dtype_bytes(type);
+    void *const whole = lend(m, in, bytes * (size_t)m->team->world, on), *const sum = m->be ? mem_calloc(bytes + 1, 1) : out;
+    int r = whole && sum ? enter(m, SCATTER, whole, n, type, m->team->world - 1.0) : CO_E_NOMEM;
+    if (r == CO_OK) add_up(m->team, sum, m->rank * n, n, type), r = meet(m->team);
+    r = give_back(m, NULL, whole, 0, r, on);
+    return give_back(m, out, sum, bytes, r, on);
 }
 static int team_all_gather(void *self, const void *in, void *out, int64_t n, co_dtype type, co_stream on)
 {
     team_member *m = self;
-    const size_t bytes = (size_t)n * co_dtype_bytes(type);
-    (void)on;
-    int r = enter(m, GATHER, in, n, type, m->team->world - 1.0);
+    const size_t bytes = (size_t)n * co_dtype_bytes(type), all = bytes * (size_t)m->team->world;
+    void *const own = lend(m, in, bytes, on), *const to = m->be ? mem_calloc(all + 1, 1) : out;
+    int r = own && to ? enter(m, GATHER, own, n, type, m->team->world - 1.0) : CO_E_NOMEM;
     for (int32_t k = 0; k < m->team->world && r == CO_OK; k++)
-        if ((const char *)m->team->in[k] != (char *)out + k * bytes) memcpy((char *)out + k * bytes, m->team->in[k], bytes);
-    return r == CO_OK ? meet(m->team) : r;
+        if ((const char *)m->team->in[k] != (char *)to + k * bytes) memcpy((char *)to + k * bytes, m->team->in[k], bytes);
+    if (r == CO_OK) r = meet(m->team);
+    r = give_back(m, NULL, own, 0, r, on);
+    return give_back(m, out, to, all, r, on);
 }
 static int team_broadcast(void *self, void *buf, int64_t n, co_dtype type, int32_t root, co_stream on)
 {
     team_member *m = self;
-    (void)on;
-    int r = enter(m, SPREAD + 16 * root, buf, n, type, m->rank == root ? 1 : 0);
-    if (r == CO_OK && m->rank != root) memcpy(buf, m->team->in[root], (size_t)n * co_dtype_bytes(type));
-    return r == CO_OK ? meet(m->team) : r;
+    const size_t bytes = (size_t)n * co_dtype_bytes(type);
+    void *const b = lend(m, buf, bytes, on);
+    int r = b ? enter(m, SPREAD + 16 * root, b, n, type, m->rank == root ? 1 : 0) : CO_E_NOMEM;
+    if (r == CO_OK && m->rank != root) memcpy(b, m->team->in[root], bytes);
+    if (r == CO_OK) r = meet(m->team);
+    return give_back(m, m->rank == root ? NULL : buf, b, bytes, r, on);
 }
 static int team_barrier(void *self)
 {

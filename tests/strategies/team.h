@@ -13,6 +13,8 @@ typedef struct team_member {
     int32_t rank;
     double sent; /* bytes: (N-1)/N of the whole for reduce_scatter and all_gather, twice that for all_reduce */
     long calls;
+    const co_backend_vt *be; /* whose device memory is not the host's: buffers pass through host memory; NULL: they are read where they are */
+    void *be_self;
 } team_member;
 
 struct team {

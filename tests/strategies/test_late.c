@@ -32,7 +32,7 @@ static void compare(const char *what, const rig_result *got, const rig_result *w
 static void test_offload(const char *dir, const char *strategy, const char *const *options, int32_t accumulation, int checkpoint)
 {
     rig_case c = {.dir = dir, .strategy = strategy, .options = options, .world = 1, .accumulation = accumulation, .checkpoint_blocks = checkpoint,
-                  .random = 1, .first_step = 1, .steps = STEPS, .max_norm = 0.5, .eval = 1, .self_comm = 1};
+                  .random = 1, .first_step = 1, .steps = STEPS, .max_norm = 0.5, .eval = 1};
     rig_result want, got;
     CHECK(rig_run(&c, &want) == 0);
     c.offload_activations = 1;
@@ -75,7 +75,7 @@ static void test_offloads(void)
 static void test(const char *strategy, const char *const *options, int32_t accumulation, co_dtype dtype, int checkpoint)
 {
     rig_case c = {.dir = COATI_SOURCE_DIR "/tests/golden/llama/gqa_tied", .strategy = strategy, .options = options, .world = 1, .accumulation = accumulation,
-                  .checkpoint_blocks = checkpoint, .dtype = dtype, .first_step = 1, .steps = STEPS, .max_norm = 0.5, .eval = 1, .self_comm = 1};
+                  .checkpoint_blocks = checkpoint, .dtype = dtype, .first_step = 1, .steps = STEPS, .max_norm = 0.5, .eval = 1};
     rig_result want, got;
     CHECK(rig_run(&c, &want) == 0);
     for (size_t k = 0; k < sizeof ahead / sizeof *ahead && !want.failed; k++) {
