@@ -2,8 +2,8 @@
 
 #include <stdio.h>
 #include <string.h>
-#ifdef __SSE2__
-#include <emmintrin.h>
+#ifdef __x86_64__
+#include <immintrin.h>
 #endif
 
 static int reserve(pq_text *t, size_t more)
@@ -71,7 +71,7 @@ int pq_text_escaped(pq_text *t, const uint8_t *p, size_t n)
  * it stops is a character's first byte, and nothing is said about that. */
 static size_t skip_common(const uint8_t *p, size_t i, size_t n)
 {
-#ifdef __SSE2__
+#ifdef __x86_64__
     const __m128i bits = _mm_setr_epi8(-16, -64, -64, -16, -64, -64, -16, -64, -64, -16, -64, -64, -16, -64, -64, 0);
     const __m128i three = _mm_setr_epi8(-32, -128, -128, -32, -128, -128, -32, -128, -128, -32, -128, -128, -32, -128, -128, 0);
     const __m128i e0 = _mm_set1_epi8((char)0xE0), ed = _mm_set1_epi8((char)0xED); /* whose second byte matters */
@@ -107,8 +107,61 @@ static size_t skip_common(const uint8_t *p, size_t i, size_t n)
     return i;
 }
 
+#ifdef __x86_64__
+/* Keiser and Lemire, "Validating UTF-8 in less than one instruction per byte" (2021): each pair of neighbouring bytes looked up by
+ * three half bytes; a bit that all three have is what is wrong with it. `carry` is right where a third or fourth byte must stand. */
+enum { SHORT = 1, LONG = 2, OVERLONG_3 = 4, LARGE = 8, SURROGATE = 16, OVERLONG_2 = 32, LARGE_1000 = 64, OVERLONG_4 = 64, TWO = 128, CARRY = SHORT | LONG | TWO };
+#define TWICE(...) _mm256_setr_epi8(__VA_ARGS__, __VA_ARGS__)
+#define B(x) ((char)(x))
+
+/* Bytes of v, `k` places before each. */
+#define BEFORE(v, last, k) _mm256_alignr_epi8(v, _mm256_permute2x128_si256(last, v, 0x21), 16 - (k))
+
+__attribute__((target("avx2"))) static __m256i wrong_in(__m256i v, __m256i last)
+{
+    const __m256i first_high = TWICE(LONG, LONG, LONG, LONG, LONG, LONG, LONG, LONG, B(TWO), B(TWO), B(TWO), B(TWO), SHORT | OVERLONG_2, SHORT,
+                                     SHORT | OVERLONG_3 | SURROGATE, SHORT | LARGE | LARGE_1000);
+    const __m256i first_low = TWICE(B(CARRY | OVERLONG_3 | OVERLONG_2 | OVERLONG_4), B(CARRY | OVERLONG_2), B(CARRY), B(CARRY), B(CARRY | LARGE), B(CARRY | LARGE | LARGE_1000),
+                                    B(CARRY | LARGE | LARGE_1000), B(CARRY | LARGE | LARGE_1000), B(CARRY | LARGE | LARGE_1000), B(CARRY | LARGE | LARGE_1000),
+                                    B(CARRY | LARGE | LARGE_1000), B(CARRY | LARGE | LARGE_1000), B(CARRY | LARGE | LARGE_1000), B(CARRY | LARGE | LARGE_1000 | SURROGATE),
+                                    B(CARRY | LARGE | LARGE_1000), B(CARRY | LARGE | LARGE_1000));
+    const __m256i second_high = TWICE(SHORT, SHORT, SHORT, SHORT, SHORT, SHORT, SHORT, SHORT, B(LONG | OVERLONG_2 | TWO | OVERLONG_3 | LARGE_1000 | OVERLONG_4),
+                                      B(LONG | OVERLONG_2 | TWO | OVERLONG_3 | LARGE), B(LONG | OVERLONG_2 | TWO | SURROGATE | LARGE),
+                                      B(LONG | OVERLONG_2 | TWO | SURROGATE | LARGE), SHORT, SHORT, SHORT, SHORT);
+    const __m256i half = _mm256_set1_epi8(15), one = BEFORE(v, last, 1);
+    const __m256i pair = _mm256_and_si256(_mm256_and_si256(_mm256_shuffle_epi8(first_high, _mm256_and_si256(_mm256_srli_epi16(one, 4), half)),
+                                                           _mm256_shuffle_epi8(first_low, _mm256_and_si256(one, half))),
+                                          _mm256_shuffle_epi8(second_high, _mm256_and_si256(_mm256_srli_epi16(v, 4), half)));
+    const __m256i third = _mm256_subs_epu8(BEFORE(v, last, 2), _mm256_set1_epi8(0xE0 - 0x80)), fourth = _mm256_subs_epu8(BEFORE(v, last, 3), _mm256_set1_epi8(0xF0 - 0x80));
+    return _mm256_xor_si256(_mm256_and_si256(_mm256_or_si256(third, fourth), _mm256_set1_epi8(B(0x80))), pair);
+}
+
+/* 1: [p, p + n) is UTF-8 throughout. */
+__attribute__((target("avx2"))) static int all_valid(const uint8_t *p, size_t n)
+{
+    uint8_t rest[32] = { 0 };
+    __m256i last = _mm256_setzero_si256(), wrong = last;
+    size_t i = 0;
+    int open = 0; /* `last` is not all ASCII */
+    for (; n - i >= 32; i += 32) {
+        const __m256i v = _mm256_loadu_si256((const __m256i *)(const void *)(p + i));
+        const int high = _mm256_movemask_epi8(v) != 0;
+        if (high | open) wrong = _mm256_or_si256(wrong, wrong_in(v, last));
+        last = v;
+        open = high;
+    }
+    if (n > i) memcpy(rest, p + i, n - i);
+    wrong = _mm256_or_si256(wrong, wrong_in(_mm256_loadu_si256((const __m256i *)(const void *)rest), last));
+    if (n - i > 28) wrong = _mm256_or_si256(wrong, wrong_in(_mm256_setzero_si256(), _mm256_loadu_si256((const __m256i *)(const void *)rest)));
+    return _mm256_testz_si256(wrong, wrong);
+}
+#endif
+
 size_t pq_utf8_valid(const uint8_t *p, size_t n)
 {
+#ifdef __x86_64__
+    if (n >= 32 && __builtin_cpu_supports("avx2") && all_valid(p, n)) return n;
+#endif
     size_t i = skip_common(p, 0, n);
     while (i < n) {
         const uint8_t b = p[i];
