@@ -31,6 +31,8 @@ struct loader {
     mix_source *parts;      /* [c.n_sources] places of each, and its share */
     uint8_t *noted;         /* by count: a bit a place: already in totals as dropped, bad or cut */
     int64_t total;          /* steps of the run */
+    reader planner;         /* by tokens with max_steps: measures records as steps are planned */
+    char planner_bad[1024]; /* the first that it passed over since the last step was planned */
     reader *readers;
     int32_t n_readers, n_threads; /* threads running */
     slot *slots;
@@ -42,6 +44,7 @@ struct loader {
     int64_t planned;        /* steps [next, planned) have slots; at most n_slots - 1 of them */
     int64_t taking;         /* step whose records are being taken, <= planned */
     int32_t busy;           /* readers at work outside the lock */
+    int planning;           /* one of them plans: the plan and the slot of step `planned` are its own */
     int stop, paused;
     /* Of the caller's thread: */
     int64_t unusable_run;   /* records since the last usable one */
@@ -81,14 +84,37 @@ static void read_item(loader *l, reader *r, slot *s, int32_t item)
     for (int32_t i = 0; i < made.n; i++) s->mask[it->offset + i] = made.learn[i];
 }
 
-/* Locked. Plans the next step if a slot is free for it. */
+/* plan_rules.measure: one record, by whichever thread plans. */
+static int measure_place(void *ctx, int64_t place)
+{
+    loader *l = ctx;
+    const int rc = reader_measure(&l->planner, l->subset ? l->subset[place] : place, &l->lengths[place]);
+    if (!rc && l->lengths[place].state == SAMPLE_BAD && !l->planner_bad[0]) error_take(l->planner_bad, sizeof l->planner_bad);
+    return rc;
+}
+
+/* Locked; unlocks while it reads. Plans the next step if a slot is free for it. */
 static int plan_more(loader *l)
 {
+    const int reads = l->plan.r.measure != NULL;
+    char text[1024];
     slot *s;
-    if (l->planned >= l->total || l->planned >= l->next + l->n_slots - 1) return 0;
+    if (l->planning || l->planned >= l->total || l->planned >= l->next + l->n_slots - 1) return 0;
     s = slot_of(l, l->planned);
-    plan_next(&l->plan, &s->plan);
+    l->planning = 1;
+    l->planner_bad[0] = 0;
+    if (reads) pthread_mutex_unlock(&l->mu);
+    const int rc = plan_next(&l->plan, &s->plan);
+    if (rc) error_take(text, sizeof text);
+    if (reads) pthread_mutex_lock(&l->mu);
+    l->planning = 0;
     slot_begin(s, l->planned++);
+    if (rc) slot_note_error(s, 0, rc, text);
+    if (l->planner_bad[0]) slot_note_bad(s, 0, l->planner_bad);
+    if (reads) {
+        pthread_cond_broadcast(&l->work);
+        pthread_cond_broadcast(&l->ready);
+    }
     return 1;
 }
 
@@ -110,6 +136,7 @@ static int work_once(loader *l, reader *r)
     int32_t item;
     if (l->paused) return 0;
     if (l->taking == l->planned && !plan_more(l)) return 0;
+    if (l->paused || l->taking == l->planned) return 1; /* others were at it while this one planned */
     s = slot_of(l, l->taking);
     l->busy++;
     if (s->plan.n_work) {
@@ -162,6 +189,17 @@ static int scan_lengths(loader *l)
                     "max_len = %d tokens", l->name, (long long)n, (long long)n_bad, l->c.max_len);
     l->plan.r.lengths = l->lengths;
     return CO_OK;
+}
+
+/* The number of steps is given: lengths are measured as steps are planned. */
+static int start_planner(loader *l)
+{
+    l->lengths = mem_calloc((size_t)l->plan.r.n_records, sizeof *l->lengths);
+    if (!l->lengths) return CO_E_NOMEM;
+    l->plan.r.lengths = l->lengths;
+    l->plan.r.measure = measure_place;
+    l->plan.r.ctx = l;
+    return reader_init(&l->planner, &l->maker, l->c.dataset_self, 1, &l->dataset_mu, l->c.skip_bad);
 }
 
 static int start_readers(loader *l)
@@ -271,7 +309,7 @@ static int block_lengths(loader *l)
     if (!l->lengths) return CO_E_NOMEM;
     for (int64_t i = 0; i < b->n_blocks; i++) {
         const int32_t n = i + 1 < b->n_blocks || b->n_ids % b->len == 0 ? b->len : (int32_t)(b->n_ids % b->len);
-        l->lengths[i] = (sample_length){ .n = n, .n_labels = n - 1, .state = n > 1 ? SAMPLE_OK : SAMPLE_DROPPED };
+        l->lengths[i] = (sample_length){ .n = n, .n_labels = n - 1, .state = n > 1 ? SAMPLE_OK : SAMPLE_DROPPED, .known = 1 };
     }
     l->plan.r.lengths = l->lengths;
     return CO_OK;
@@ -346,7 +384,7 @@ static int open_parts(loader *l)
     if (!rc && c->tokens <= 0) l->noted = mem_calloc((size_t)(rules.n_records / 8 + 1), 1);
     if (!rc && c->tokens <= 0 && !l->noted) rc = CO_E_NOMEM;
     if (!rc) rc = plan_open(&rules, &l->plan);
-    if (!rc && c->tokens > 0) rc = c->texts ? block_lengths(l) : scan_lengths(l);
+    if (!rc && c->tokens > 0) rc = c->texts ? block_lengths(l) : c->max_steps > 0 ? start_planner(l) : scan_lengths(l);
     if (!rc) rc = count_steps(l);
     if (!rc) rc = start_slots(l);
     if (!rc) rc = plan_seek(&l->plan, 0);
@@ -384,6 +422,7 @@ void loader_release(loader *l)
     pthread_mutex_unlock(&l->mu);
     for (int32_t i = 0; i < l->n_threads; i++) pthread_join(l->readers[i].thread, NULL);
     for (int32_t i = 0; i < l->n_readers; i++) reader_deinit(&l->readers[i]);
+    reader_deinit(&l->planner);
     for (int32_t i = 0; i < l->n_slots; i++) slot_deinit(&l->slots[i]);
     pthread_cond_destroy(&l->ready);
     pthread_cond_destroy(&l->work);
@@ -429,6 +468,7 @@ int64_t loader_steps_per_epoch(loader *l, int64_t epoch)
     int64_t n = 0;
     int rc;
     pthread_mutex_lock(&l->mu);
+    while (l->planning) pthread_cond_wait(&l->ready, &l->mu);
     rc = plan_steps_of(&l->plan, epoch, &n);
     pthread_mutex_unlock(&l->mu);
     return rc ? rc : n;
@@ -442,7 +482,7 @@ int loader_seek(loader *l, int64_t step)
     pthread_mutex_lock(&l->mu);
     l->paused = 1;
     /* Waits for the records being read at this moment, no longer. */
-    while (l->busy) pthread_cond_wait(&l->ready, &l->mu);
+    while (l->busy || l->planning) pthread_cond_wait(&l->ready, &l->mu);
     rc = plan_seek(&l->plan, step);
     if (!rc) {
         for (int32_t i = 0; i < l->n_slots; i++) l->slots[i].state = SLOT_FREE;
@@ -478,9 +518,15 @@ static int judge_step(loader *l, const slot *s)
     return CO_OK;
 }
 
-/* By count: records that are seen for the first time. By tokens the scan has counted them. */
+/* By count: records that are seen for the first time. By tokens the scan has counted them, or, measured as steps are planned, the
+ * first pass does. */
 static void count_unusual(loader *l, const slot *s)
 {
+    if (l->plan.r.measure && s->out.epoch <= 1) {
+        l->totals.cut += s->plan.n_cut;
+        l->totals.bad += s->plan.n_bad;
+        l->totals.dropped += s->plan.n_dropped;
+    }
     for (int32_t i = 0; l->noted && i < s->plan.n_items; i++) {
         const plan_item *it = &s->plan.items[i];
         uint8_t *byte = &l->noted[it->place / 8], bit = (uint8_t)(1 << it->place % 8);

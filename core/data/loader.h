@@ -7,7 +7,8 @@
  *    M * world even, consecutive slices, M = ceil(n / (size * world)); micro-step m of rank r runs slice m*world+r.
  *    A record that cannot be used (every label cut away; broken and on_bad_record = skip) leaves a hole in its
  *    step, so that the number of steps is known before the first record is read.
- *  - by tokens (tokens > 0): one scan at open finds every sample's length. A step takes whole samples in the
+ *  - by tokens (tokens > 0): one scan at open finds every sample's length, since the number of steps depends on all of them; with
+ *    max_steps it is given, and lengths are found as steps are planned, so that the first batch waits for no scan. A step takes whole samples in the
  *    permutation's order until the next would exceed tokens * accumulation * world. They are put first-fit, in
  *    order, into micro-batches of at most `tokens`, a rule that knows no rank; micro-batch j is run by rank
  *    j % world as its micro-step j / world. Whole samples do not fill bins exactly, so a step can need more
@@ -93,14 +94,14 @@ typedef struct loader_config {
 
 typedef struct loader_totals { /* of the steps handed out so far (all ranks' samples) */
     int64_t steps, samples, tokens, labels;
-    int64_t dropped, bad, cut; /* records, each counted once whatever the passes; by tokens: of the scan */
+    int64_t dropped, bad, cut; /* records, each counted once whatever the passes; by tokens: of the scan, or of the first pass */
     double wait_s;     /* the caller waited for readers */
     size_t held_bytes; /* what the loader allocated for its batches, fixed at open */
 } loader_totals;
 
 typedef struct loader loader;
 
-/* CO_E_FORMAT for an empty dataset. With tokens > 0 the whole dataset is read once here. */
+/* CO_E_FORMAT for an empty dataset. With tokens > 0 and no max_steps the whole dataset is read once here. */
 int loader_open(const loader_config *c, loader **out);
 void loader_release(loader *l); /* NULL is fine; stops the readers */
 /* Most tokens and sequences a micro-batch of this loader can hold, known without reading: for making plans. */
@@ -110,7 +111,8 @@ int loader_source_at(const loader *l, int32_t i, loader_source *out); /* of this
 /* Steps of pass `epoch` (they differ between epochs only when filled by tokens), and of the whole run. */
 int64_t loader_steps_per_epoch(loader *l, int64_t epoch);
 int64_t loader_total_steps(loader *l);
-/* The next loader_next gives this step: resume, or 0 for another pass over evaluation data. */
+/* By tokens with max_steps all records before the step are read for it.
+ * The next loader_next gives this step: resume, or 0 for another pass over evaluation data. */
 int loader_seek(loader *l, int64_t step);
 /* CO_END after the last step. A broken record is reported at its own step, whatever the threads were at; the
  * loader then gives the same error until it is moved by loader_seek. */

@@ -119,13 +119,17 @@ static void cut_by_tokens(data_plan *p, plan_step *s)
 }
 
 /* Walks one step from *pos on. out NULL: only the place moves. */
-static void walk_tokens(const plan_rules *r, int64_t epoch, int64_t *pos, plan_step *out)
+static int walk_tokens(const plan_rules *r, int64_t epoch, int64_t *pos, plan_step *out)
 {
     int64_t total = 0, budget = step_capacity(r);
     for (; *pos < r->n_records; (*pos)++) {
         plan_item it = item_at(r, epoch, *pos);
         const sample_length *e = &r->lengths[it.place];
-        if (e->state == SAMPLE_OK && total + e->n > budget) return;
+        if (!e->known && r->measure) {
+            const int rc = r->measure(r->ctx, it.place);
+            if (rc) return rc;
+        }
+        if (e->state == SAMPLE_OK && total + e->n > budget) return CO_OK;
         if (e->state == SAMPLE_OK) total += e->n;
         if (!out) continue;
         out->n_cut += e->cut;
@@ -136,6 +140,7 @@ static void walk_tokens(const plan_rules *r, int64_t epoch, int64_t *pos, plan_s
         out->n_labels += e->n_labels;
         out->items[out->n_items++] = it;
     }
+    return CO_OK;
 }
 
 static int64_t steps_by_count(const plan_rules *r) { return ceil_div(r->n_records, step_capacity(r)); }
@@ -155,7 +160,10 @@ int plan_steps_of(data_plan *p, int64_t epoch, int64_t *steps)
             p->epoch_steps = grown;
             p->cap_epochs = cap;
         }
-        for (; pos < p->r.n_records; n++) walk_tokens(&p->r, p->n_epochs, &pos, NULL);
+        for (; pos < p->r.n_records; n++) {
+            const int rc = walk_tokens(&p->r, p->n_epochs, &pos, NULL);
+            if (rc) return rc;
+        }
         p->epoch_steps[p->n_epochs++] = n;
     }
     *steps = p->epoch_steps[epoch];
@@ -172,23 +180,28 @@ int plan_seek(data_plan *p, int64_t step)
         p->step = step;
         return CO_OK;
     }
-    for (;; epoch++) {
+    for (; !p->r.measure; epoch++) {
         int rc = plan_steps_of(p, epoch, &of);
         if (rc) return rc;
         if (left < of) break;
         left -= of;
     }
-    while (left-- > 0) walk_tokens(&p->r, epoch, &pos, NULL);
+    for (; left > 0; left--) {
+        if (pos >= p->r.n_records) epoch++, pos = 0;
+        const int rc = walk_tokens(&p->r, epoch, &pos, NULL);
+        if (rc) return rc;
+    }
     p->epoch = epoch;
     p->pos = pos;
     p->step = step;
     return CO_OK;
 }
 
-void plan_next(data_plan *p, plan_step *out)
+int plan_next(data_plan *p, plan_step *out)
 {
     const plan_rules *r = &p->r;
     int64_t start;
+    int rc = CO_OK;
     if (p->pos >= r->n_records) {
         p->epoch++;
         p->pos = 0;
@@ -196,7 +209,11 @@ void plan_next(data_plan *p, plan_step *out)
     start = p->pos;
     *out = (plan_step){ .items = out->items, .work = out->work, .mine = out->mine, .begin = out->begin };
     if (r->tokens > 0) {
-        walk_tokens(r, p->epoch, &p->pos, out);
+        rc = walk_tokens(r, p->epoch, &p->pos, out);
+        if (rc) {
+            p->pos = start; /* what is known by now stays so */
+            *out = (plan_step){ .items = out->items, .work = out->work, .mine = out->mine, .begin = out->begin };
+        }
         cut_by_tokens(p, out);
     } else {
         int64_t n = least(step_capacity(r), r->n_records - p->pos);
@@ -207,4 +224,5 @@ void plan_next(data_plan *p, plan_step *out)
     out->n_records = p->pos - start;
     out->epoch = (double)p->epoch + (double)p->pos / (double)r->n_records;
     p->step++;
+    return rc;
 }

@@ -1,4 +1,4 @@
-/* plan.h: which records a step takes and which micro-batch of which rank each goes into. No data is read here. */
+/* plan.h: which records a step takes and which micro-batch of which rank each goes into. No data is read here, but by `measure`. */
 #ifndef CORE_DATA_PLAN_H
 #define CORE_DATA_PLAN_H
 #include "core/data/mix.h"
@@ -7,9 +7,10 @@
 
 typedef enum sample_state { SAMPLE_OK = 0, SAMPLE_DROPPED, SAMPLE_BAD } sample_state;
 
-typedef struct sample_length { /* what the scan learnt of a record */
+typedef struct sample_length { /* what reading a record told of it */
     int32_t n, n_labels;
     uint8_t state, cut; /* sample_state */
+    uint8_t known;
 } sample_length;
 
 typedef struct plan_rules {
@@ -19,6 +20,8 @@ typedef struct plan_rules {
     uint64_t seed;
     int32_t shuffle, size, accumulation, tokens, rank, world, max_len;
     const sample_length *lengths; /* where tokens > 0: by place in the subset */
+    int (*measure)(void *ctx, int64_t place); /* makes a place's length known; NULL: all of them are */
+    void *ctx;
 } plan_rules;
 
 typedef struct plan_item {
@@ -60,6 +63,7 @@ typedef struct data_plan {
 int plan_open(const plan_rules *r, data_plan *out);
 void plan_close(data_plan *p);
 int plan_steps_of(data_plan *p, int64_t epoch, int64_t *steps);
-int plan_seek(data_plan *p, int64_t step);
-void plan_next(data_plan *p, plan_step *out);
+int plan_seek(data_plan *p, int64_t step); /* where lengths are not known: measures all that stands before the step */
+/* An error is measure's: the step is empty then, and the next call tries again where this one stopped. */
+int plan_next(data_plan *p, plan_step *out);
 #endif

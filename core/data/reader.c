@@ -56,6 +56,16 @@ int reader_make(reader *r, int64_t index, sample *out, sample_state *state)
     return CO_OK;
 }
 
+int reader_measure(reader *r, int64_t index, sample_length *out)
+{
+    sample s;
+    sample_state state = SAMPLE_OK;
+    const int rc = reader_make(r, index, &s, &state);
+    if (rc) return rc;
+    *out = (sample_length){ .n = s.n, .n_labels = s.n_labels, .state = (uint8_t)state, .cut = (uint8_t)s.cut, .known = 1 };
+    return CO_OK;
+}
+
 typedef struct length_job {
     const int64_t *subset;
     sample_length *lengths;
@@ -64,12 +74,8 @@ typedef struct length_job {
 static int take_length(void *ctx, reader *r, int64_t place)
 {
     const length_job *j = ctx;
-    sample s;
-    sample_state state;
-    const int rc = reader_make(r, j->subset ? j->subset[place] : place, &s, &state);
-    if (rc) return rc;
-    j->lengths[place] = (sample_length){ .n = s.n, .n_labels = s.n_labels, .state = (uint8_t)state, .cut = (uint8_t)s.cut };
-    return state == SAMPLE_BAD ? CO_END : CO_OK;
+    const int rc = reader_measure(r, j->subset ? j->subset[place] : place, &j->lengths[place]);
+    return rc ? rc : j->lengths[place].state == SAMPLE_BAD ? CO_END : CO_OK;
 }
 
 int reader_scan(reader *readers, int32_t n_readers, const int64_t *subset, int64_t n_records, sample_length *lengths,

@@ -22,6 +22,7 @@ void reader_deinit(reader *r);
 /* Reads a record. CO_OK with *state: SAMPLE_BAD only if such records are passed over (its message is this thread's
  * error message then). The sample's ids live until the next call. */
 int reader_make(reader *r, int64_t index, sample *out, sample_state *state);
+int reader_measure(reader *r, int64_t index, sample_length *out); /* the same, for its length alone */
 /* lengths[i] of each of n_records records (subset[i], or i without one), with all readers' threads. *first_bad: the
  * first place of one passed over, or -1, with its message. The error is that of the earliest record that failed. */
 int reader_scan(reader *readers, int32_t n_readers, const int64_t *subset, int64_t n_records, sample_length *lengths,

@@ -4,8 +4,8 @@
   data.py --bin DIR --shared DIR [--gb 3] [--steps 30] [--work DIR]
 
 First batch: a file of --gb GB of JSON Lines is written to --work and deleted at the end; `coati-run --check` reads a first batch of it,
-shuffled over all records, and of a file of 100 records; the difference is what the file costs. Then the same with the index kept by a
-run, for the same records as one JSON array, and in gzip (a third of the size). The file is in the page cache.
+shuffled over all records, and of a file of 100 records; the difference is what the file costs. Then the same with a part held out, filled
+by tokens (the number of steps given), with the index kept by a run, for the same records as one JSON array, and in gzip (a third of the size). The file is in the page cache.
 Waiting: --steps steps of the LLaMA of 15 million parameters (dim 288, 6 layers, vocabulary 32000) on the CPU, on real records;
 data_wait_s over step_s after the first step."""
 import argparse, json, os, random, shutil, statistics, subprocess, time, zlib
@@ -68,6 +68,8 @@ def first():
     median("100 records", "--check", ini("small", "small.jsonl", model))
     large = ini("large", "large.jsonl", model)
     median("all, no index", "--check", large)
+    median("[dataset] split, no index", "--check", ini("split", "large.jsonl", model, **{"dataset.split": 0.99}))
+    median("[batch] tokens, max_steps, no index", "--check", ini("tokens", "large.jsonl", model, **{"batch.tokens": 4096, "run.max_steps": 1000}))
     timed(large, "run.stop_after=1", "run.save_model=0", "checkpoint.every=never")
     median("all, index kept", "--check", large)
     with open("large.jsonl", "rb") as f, open("array.json", "wb") as g:

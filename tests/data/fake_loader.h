@@ -37,12 +37,15 @@ static int fake_count(void *self, int64_t *n)
     return CO_OK;
 }
 
+static _Atomic int64_t fake_reads; /* of all handles */
+
 static int fake_read(void *self, int64_t i, co_arena *a, co_field **fields, uint32_t *n)
 {
     fake_data *d = self;
     co_field *f;
     int len;
     char *out;
+    fake_reads++;
     if (i >= d->n) return CO_END;
     for (int k = 0; k < 4; k++)
         if (d->bad[k] == i) return FAIL(CO_E_FORMAT, "fake.json: row %d: broken", (int)i + 1);

@@ -159,8 +159,75 @@ static void test_unusable(void)
     CHECK_HAS(error_message(), "none of the 100 records can be used: 2 are broken");
 }
 
+/* With max_steps lengths are found as steps are planned: the same steps, without a scan, wherever they begin. */
+static void test_given_steps(void)
+{
+    static uint64_t hash[256];
+    fake_data d = fake_records(100);
+    loader_config c = token_config(&d);
+    loader *l = NULL;
+    loader_totals scanned, t;
+    const step_batch *s;
+    int n = 0;
+    d.bad[0] = 70;
+    c.skip_bad = 1;
+    CHECK(loader_open(&c, &l) == CO_OK);
+    while (n < 256 && loader_next(l, &s) == CO_OK) hash[n++] = step_hash(s);
+    loader_stats(l, &scanned);
+    loader_release(l);
+    c.max_steps = n; /* two passes */
+    for (int alone = 0; alone < 2; alone++)
+        for (c.n_threads = 0; c.n_threads <= 4; c.n_threads += 2) {
+            c.dataset = alone ? &fake_dataset_alone : &fake_dataset;
+            CHECK(loader_open(&c, &l) == CO_OK && loader_total_steps(l) == n);
+            for (int k = 0; k < n; k++) CHECK(loader_next(l, &s) == CO_OK && step_hash(s) == hash[k]);
+            CHECK(loader_next(l, &s) == CO_END);
+            loader_stats(l, &t);
+            CHECK(t.bad == 1 && t.cut == scanned.cut && t.dropped == scanned.dropped && t.samples == scanned.samples);
+            for (int from = n; from >= 0; from -= 7) {
+                CHECK(loader_seek(l, from) == CO_OK);
+                for (int k = from; k < n && k < from + 4; k++) CHECK(loader_next(l, &s) == CO_OK && step_hash(s) == hash[k]);
+            }
+            loader_release(l);
+            CHECK(d.clones == 0);
+        }
+    c.dataset = &fake_dataset;
+    c.skip_bad = 0; /* a broken record stops its own step */
+    c.shuffle = 0;
+    CHECK(loader_open(&c, &l) == CO_OK);
+    int64_t before = 0;
+    int rc;
+    while ((rc = loader_next(l, &s)) == CO_OK) before += s->n_samples;
+    CHECK(rc == CO_E_FORMAT && before > 50 && before <= 70);
+    CHECK_STR(error_message(), "fake.json: row 71: broken");
+    CHECK(loader_next(l, &s) == CO_E_FORMAT && loader_seek(l, 0) == CO_OK && loader_next(l, &s) == CO_OK);
+    loader_release(l);
+    d = fake_records(100000);
+    d.out_len = mixed_output;
+    c.shuffle = 1;
+    fake_reads = 0;
+    CHECK(loader_open(&c, &l) == CO_OK && loader_next(l, &s) == CO_OK);
+    loader_release(l);
+    CHECK_MSG(fake_reads < 500, "%lld records read for a batch", (long long)fake_reads);
+}
+
+static void test_nothing_usable(void)
+{
+    fake_data d = fake_records(60);
+    loader_config c = token_config(&d);
+    loader *l = NULL;
+    const step_batch *s;
+    c.templ = "alpaca"; /* longer than max_len before the answer begins */
+    c.max_steps = 5;
+    CHECK(loader_open(&c, &l) == CO_OK && loader_next(l, &s) == CO_E_FORMAT);
+    CHECK_HAS(error_message(), "none of the 60 records can be used");
+    loader_release(l);
+}
+
 int main(void)
 {
+    test_given_steps();
+    test_nothing_usable();
     test_budget();
     test_ranks();
     test_seek_and_threads();
