@@ -1,6 +1,6 @@
 /* template.h: a template by name, bound to a tokenizer: conversations to ids.
  *
- * Names: alpaca, vicuna, llama2, llama3, chatml, zephyr, mistral, hh, none; "chat": the model's own chat_template, if it is one of
+ * Names: alpaca, vicuna, llama2, llama3, llama3.1, chatml, zephyr, mistral, hh, none; "chat": the model's own chat_template, if it is one of
  * these by its effect (templates/match.h); else the path of a template file (templates/format.h). */
 #ifndef CORE_DATA_TEMPLATE_H
 #define CORE_DATA_TEMPLATE_H

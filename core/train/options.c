@@ -47,7 +47,7 @@ static const co_opt dataset_rows[] = {
     ROW(dataset_opts, path, "path", CO_OPT_PATH, "", 0, 0, NULL, "a file with records, a folder of such files, or a glob"),
     ROW(dataset_opts, sources, "sources", CO_OPT_STR, "", 0, 0, NULL, "instead of path: name=weight,…, each with a section [dataset.NAME]"),
     ROW(dataset_opts, format, "format", CO_OPT_STR, "auto", 0, 0, NULL, "dataset plugin; auto: by the file's name"),
-    ROW(dataset_opts, templ, "template", CO_OPT_STR, "alpaca", 0, 0, NULL, "alpaca, vicuna, llama2, llama3, chatml, zephyr, mistral, hh, none, chat (the model's own), or the path of a template file"),
+    ROW(dataset_opts, templ, "template", CO_OPT_STR, "alpaca", 0, 0, NULL, "alpaca, vicuna, llama2, llama3, llama3.1, chatml, zephyr, mistral, hh, none, chat (the model's own), or the path of a template file"),
     ROW(dataset_opts, columns, "columns", CO_OPT_STR, "instruction=instruction,input=input,output=output", 0, 0, NULL, "part=column, comma-separated; as it is: recognised by the columns' own names"),
     ROW(dataset_opts, max_len, "max_len", CO_OPT_INT, "512", 2, 1 << 24, NULL, "tokens a sample; longer ones are cut, and counted; stage pretrain: tokens a block"),
     ROW(dataset_opts, max_records, "max_records", CO_OPT_INT, "0", 0, 1e15, NULL, "records read; 0: all"),

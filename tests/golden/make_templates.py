@@ -34,9 +34,10 @@ def cases(template, directory, name, bos, eos):
             messages = [m for m in messages if m["role"] != S]
         for prompt in (False, True):
             m = messages[:-1] if prompt else messages
-            text = tok.apply_chat_template(m, chat_template=jinja, tokenize=False, add_generation_prompt=prompt)
+            date = {"date_string": "26 Jul 2024"} if template == "llama3.1" else {} # its own where the day is not told
+            text = tok.apply_chat_template(m, chat_template=jinja, tokenize=False, add_generation_prompt=prompt, **date)
             out = tok.apply_chat_template(m, chat_template=jinja, tokenize=True, return_dict=True, add_generation_prompt=prompt,
-                                          return_assistant_tokens_mask=True)
+                                          return_assistant_tokens_mask=True, **date)
             yield {"template": template, "tokenizer": name, "bos": bos or "", "eos": eos, "prompt": int(prompt), "messages": m, "text": text,
                    "ids": out["input_ids"], "mask": out["assistant_masks"]}
 
@@ -52,4 +53,4 @@ write("cases.jsonl", [(t, os.path.join(fixtures, d), d, b, e) for t, d, b, e in 
 if len(sys.argv) > 1:
     l2, l3 = os.path.join(sys.argv[1], "tokenizers/llama2/hf"), os.path.join(sys.argv[1], "tokenizers/llama3")
     write("shared.jsonl", [(t, l2, "llama2/hf", "<s>", "</s>") for t in ("llama2", "zephyr", "vicuna", "hh", "mistral")] +
-          [("llama3", l3, "llama3", "<|begin_of_text|>", "<|end_of_text|>")])
+          [(t, l3, "llama3", "<|begin_of_text|>", "<|end_of_text|>") for t in ("llama3", "llama3.1")])

@@ -1,5 +1,5 @@
 /* builtin.c: the templates known by name, in the form of template files. Sources: Stanford Alpaca; FastChat (vicuna v1.1);
- * Meta's reference code for Llama 2 and 3; OpenAI's ChatML; HuggingFaceH4/zephyr; Anthropic's hh-rlhf; Mistral 7B Instruct. */
+ * Meta's reference code for Llama 2 and 3, its chat template for 3.1 and 3.2; OpenAI's ChatML; HuggingFaceH4/zephyr; Anthropic's hh-rlhf; Mistral 7B Instruct. */
 #include <coati/abi.h>
 #include "core/data/templates/format.h"
 #include <string.h>
@@ -28,6 +28,11 @@ static const char llama3[] =
     "[system]\n<|start_header_id|>system<|end_header_id|>\\n\\n{content|trim}<|eot_id|>\n"
     "[user]\n<|start_header_id|>user<|end_header_id|>\\n\\n{content|trim}<|eot_id|>\n"
     "[assistant]\n<|start_header_id|>assistant<|end_header_id|>\\n\\n{learn}{content|trim}<|eot_id|>";
+static const char llama31[] =
+    "[options]\nsystem =\ntokens = <|start_header_id|> <|end_header_id|> <|eot_id|>\n[begin]\n{bos}\n"
+    "[system]\n<|start_header_id|>system<|end_header_id|>\\n\\nCutting Knowledge Date: December 2023\\nToday Date: 26 Jul 2024\\n\\n{content|trim}<|eot_id|>\n"
+    "[user]\n<|start_header_id|>user<|end_header_id|>\\n\\n{content|trim}<|eot_id|>\n"
+    "[assistant]\n<|start_header_id|>assistant<|end_header_id|>\\n\\n{learn}{content|trim}<|eot_id|>";
 static const char chatml[] =
     "[options]\ntokens = <|im_start|> <|im_end|>\n"
     "[system]\n<|im_start|>system\\n{content}<|im_end|>\\n\n[user]\n<|im_start|>user\\n{content}<|im_end|>\\n\n"
@@ -39,12 +44,12 @@ static const char hh[] =
     "[options]\nstop = \\n\\nHuman:\n[begin]\n{before}\n[user]\n\\n\\nHuman: {content}\n[assistant]\n\\n\\nAssistant:{learn} {content}{end}";
 
 static const struct { const char *name, *text; } table[] = {
-    {"alpaca", alpaca}, {"vicuna", vicuna}, {"llama2", llama2}, {"llama3", llama3}, {"chatml", chatml},
+    {"alpaca", alpaca}, {"vicuna", vicuna}, {"llama2", llama2}, {"llama3", llama3}, {"llama3.1", llama31}, {"chatml", chatml},
     {"zephyr", zephyr}, {"mistral", mistral}, {"hh", hh}, {"none", none}};
 
 const char *const *format_names(void)
 {
-    static const char *const names[] = {"alpaca", "vicuna", "llama2", "llama3", "chatml", "zephyr", "mistral", "hh", "none", NULL};
+    static const char *const names[] = {"alpaca", "vicuna", "llama2", "llama3", "llama3.1", "chatml", "zephyr", "mistral", "hh", "none", NULL};
     return names;
 }
 

@@ -164,7 +164,7 @@ static int find_match(const matcher *m, chat_format *out, char **what)
     return CO_END;
 }
 
-#define ADVICE "name a template instead: [dataset] template = alpaca, vicuna, llama2, llama3, chatml, zephyr, mistral, hh, none, or a file " \
+#define ADVICE "name a template instead: [dataset] template = alpaca, vicuna, llama2, llama3, llama3.1, chatml, zephyr, mistral, hh, none, or a file " \
                "(core/data/templates/TEMPLATES.md)"
 
 int chat_match(const char *text, size_t len, const char *bos_token, const char *eos_token, chat_format *out, char **what)
