@@ -64,6 +64,10 @@ __device__ __forceinline__ place place_of(const attn_args &a, int row)
 
 template <typename T, int HD, int GB> __global__ void __launch_bounds__(THREADS) decode(attn_args a, int clustered)
 {
+#if __CUDA_ARCH__ >= 900 /* as device.cuh says */
+    cudaTriggerProgrammaticLaunchCompletion();
+    cudaGridDependencySynchronize();
+#endif
     attn_find_arrays(a.live);
     using S = shape<T, HD>;
     const int row = blockIdx.x, n = attn_tokens(a), split = blockIdx.z;
@@ -287,31 +291,32 @@ template <typename T> __global__ void __launch_bounds__(THREADS) decode_any(attn
         if (t + i * THREADS < hd) ((T *)a.o)[row * a.ldo + (int64_t)head * hd + t + i * THREADS] = attn_from<T>(acc[i] / sum);
 }
 
-template <typename T, int HD, int GB> cudaError_t launch(attn_args *a, int rows, int clustered, cudaStream_t on)
+template <typename T, int HD, int GB> cudaError_t launch(attn_args *a, int rows, int clustered, int early, cudaStream_t on)
 {
     cudaLaunchConfig_t c = {};
-    cudaLaunchAttribute at = {};
+    cudaLaunchAttribute at[2] = {};
     c.gridDim = dim3((unsigned)rows, (unsigned)(a->kv_heads * ((a->group + GB - 1) / GB)), (unsigned)a->splits);
     c.blockDim = dim3(THREADS), c.stream = on;
-    at.id = cudaLaunchAttributeClusterDimension;
-    at.val.clusterDim.x = at.val.clusterDim.y = 1, at.val.clusterDim.z = (unsigned)a->splits;
-    c.attrs = &at, c.numAttrs = clustered ? 1 : 0;
+    at[0].id = cudaLaunchAttributeProgrammaticStreamSerialization, at[0].val.programmaticStreamSerializationAllowed = 1;
+    at[1].id = cudaLaunchAttributeClusterDimension;
+    at[1].val.clusterDim.x = at[1].val.clusterDim.y = 1, at[1].val.clusterDim.z = (unsigned)a->splits;
+    c.attrs = early ? at : at + 1, c.numAttrs = (early ? 1 : 0) + (clustered ? 1 : 0);
     cudaError_t e = cudaLaunchKernelEx(&c, decode<T, HD, GB>, *a, clustered);
     if (e || a->splits == 1 || clustered) return e;
     combine<T><<<dim3((unsigned)rows, (unsigned)a->heads), HD, 0, on>>>(*a);
     return cudaGetLastError();
 }
-template <typename T, int HD> cudaError_t by_group(attn_args *a, int rows, int clustered, cudaStream_t on)
+template <typename T, int HD> cudaError_t by_group(attn_args *a, int rows, int clustered, int early, cudaStream_t on)
 {
     constexpr int GB = shape<T, HD>::ELEMS > 24 ? 2 : 4; /* registers */
-    return a->group == 1 ? launch<T, HD, 1>(a, rows, clustered, on) : launch<T, HD, GB>(a, rows, clustered, on);
+    return a->group == 1 ? launch<T, HD, 1>(a, rows, clustered, early, on) : launch<T, HD, GB>(a, rows, clustered, early, on);
 }
-template <typename T> cudaError_t run(attn_args *a, int rows, int aligned, int clustered, cudaStream_t on)
+template <typename T> cudaError_t run(attn_args *a, int rows, int aligned, int clustered, int early, cudaStream_t on)
 {
-    if (aligned && a->hd == 64) return by_group<T, 64>(a, rows, clustered, on);
-    if (aligned && a->hd == 80) return by_group<T, 80>(a, rows, clustered, on);
-    if (aligned && a->hd == 96) return by_group<T, 96>(a, rows, clustered, on);
-    if (aligned && a->hd == 128) return by_group<T, 128>(a, rows, clustered, on);
+    if (aligned && a->hd == 64) return by_group<T, 64>(a, rows, clustered, early, on);
+    if (aligned && a->hd == 80) return by_group<T, 80>(a, rows, clustered, early, on);
+    if (aligned && a->hd == 96) return by_group<T, 96>(a, rows, clustered, early, on);
+    if (aligned && a->hd == 128) return by_group<T, 128>(a, rows, clustered, early, on);
     decode_any<T><<<dim3((unsigned)rows, (unsigned)a->heads), THREADS, 0, on>>>(*a);
     return cudaGetLastError();
 }
@@ -333,8 +338,8 @@ size_t attn_decode_scratch(int rows, int heads, int hd, int splits)
 }
 cudaError_t attn_decode_run(const cuda_attn_dev *d, uint32_t dtype, attn_args *a, int rows, int aligned, cudaStream_t on)
 {
-    const int clustered = a->splits > 1 && a->splits <= CLUSTER && d->cc >= 90;
-    if (dtype == CO_F32) return run<float>(a, rows, aligned, clustered, on);
-    if (dtype == CO_BF16) return run<__nv_bfloat16>(a, rows, aligned, clustered, on);
-    return run<__half>(a, rows, aligned, clustered, on);
+    const int clustered = a->splits > 1 && a->splits <= CLUSTER && d->cc >= 90, early = d->cc >= 90;
+    if (dtype == CO_F32) return run<float>(a, rows, aligned, clustered, early, on);
+    if (dtype == CO_BF16) return run<__nv_bfloat16>(a, rows, aligned, clustered, early, on);
+    return run<__half>(a, rows, aligned, clustered, early, on);
 }

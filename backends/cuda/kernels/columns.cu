@@ -46,6 +46,8 @@ extern "C" int cuda_run_FILL0(const cuda_step *s)
 template <class T, int N> __global__ void gather(const T *w, int64_t w_stride, const int32_t *ids, T *y, int64_t y_stride, int64_t rows, int64_t cols)
 {
     const int64_t per_row = cols / N, total = rows * per_row;
+    allow_next();
+    await_previous();
     for (int64_t i = (int64_t)blockIdx.x * THREADS + threadIdx.x; i < total; i += (int64_t)gridDim.x * THREADS) {
         const int64_t r = i / per_row, c = (i - r * per_row) * N;
         *reinterpret_cast<pack<T, N> *>(y + r * y_stride + c) = *reinterpret_cast<const pack<T, N> *>(w + (int64_t)ids[r] * w_stride + c);
@@ -57,11 +59,11 @@ static int gather_rows(const cuda_step *s, const view *w, const view *ids, const
     WITH_TYPE(y->dtype, T, {
         const unsigned most = (unsigned)s->c->sms * 16;
         if (aligned16(w) && aligned16(y) && y->cols % VEC<T> == 0)
-            gather<T, VEC<T>><<<grid_for(y->rows * y->cols / VEC<T>, THREADS, most), THREADS, 0, s->on>>>(
-                (const T *)w->p, w->stride, (const int32_t *)ids->p, (T *)y->p, y->stride, y->rows, y->cols);
+            launch_early(s->c, s->on, gather<T, VEC<T>>, grid_for(y->rows * y->cols / VEC<T>, THREADS, most), THREADS, (const T *)w->p, w->stride,
+                         (const int32_t *)ids->p, (T *)y->p, y->stride, y->rows, y->cols);
         else
-            gather<T, 1><<<grid_for(y->rows * y->cols, THREADS, most), THREADS, 0, s->on>>>((const T *)w->p, w->stride, (const int32_t *)ids->p,
-                                                                                             (T *)y->p, y->stride, y->rows, y->cols);
+            launch_early(s->c, s->on, gather<T, 1>, grid_for(y->rows * y->cols, THREADS, most), THREADS, (const T *)w->p, w->stride, (const int32_t *)ids->p,
+                         (T *)y->p, y->stride, y->rows, y->cols);
     })
     return CO_OK;
 }

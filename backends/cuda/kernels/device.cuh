@@ -61,6 +61,36 @@ template <class S> __device__ inline S block_sum(S x, S *shared)
     return shared[32];
 }
 
+/* Programmatic dependent launch (Hopper). A kernel of a decoding step takes 2 to 10 us, of which launching and draining are a good part.
+ * Launched by launch_early it may start when all blocks of the kernel before it have started; it lets the one behind it start as soon
+ * by calling allow_next, and waits by await_previous before it touches anything a kernel may have written or may still read. The one
+ * before waited likewise for the one before it, so order is kept over any number of kernels, and by those launched plainly too.
+ * What stands before await_previous (weights on their way, index arithmetic) runs beside the end of the kernel before.
+ * Every thread waits, or none writes: a block that left without it would let its successor overtake its predecessor. */
+__device__ inline void allow_next()
+{
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+    cudaTriggerProgrammaticLaunchCompletion();
+#endif
+}
+__device__ inline void await_previous()
+{
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+    cudaGridDependencySynchronize();
+#endif
+}
+/* Errors show as those of <<<>>> do. */
+template <class... Wanted, class... Given> static inline void launch_early(const gpu *c, cudaStream_t on, void (*kernel)(Wanted...), dim3 blocks, dim3 threads, Given... args)
+{
+    cudaLaunchAttribute early = {};
+    early.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+    early.val.programmaticStreamSerializationAllowed = 1;
+    cudaLaunchConfig_t l = {};
+    l.gridDim = blocks, l.blockDim = threads, l.stream = on;
+    l.attrs = &early, l.numAttrs = c->attn.cc >= 90 ? 1 : 0;
+    (void)cudaLaunchKernelEx(&l, kernel, (Wanted)args...);
+}
+
 /* Rows of a value: what a kernel needs of a view. */
 template <class T> struct rows_of {
     T *p;

@@ -8,11 +8,12 @@
 #define WARPS 8
 #define UNROLL 4
 
-/* Weights do not depend on the kernel before: on Hopper this one starts while that one ends (programmatic dependent launch), has its
- * first weights on the way, and waits for x only then. */
+/* Weights do not depend on the kernel before: this one starts while that one runs (device.cuh), has its first weights on the way to
+ * registers, 8 MB over the chip, and waits for x only then: what small kernels in front of it take is not lost to the memory. */
 template <class T, class D, int M> __global__ void __launch_bounds__(WARPS * 32)
     few_rows(const T *x, int64_t ldx, const T *w, int64_t ldw, int64_t n, int64_t k, const D *bias, const D *res, int64_t ldres, D *y, int64_t ldy, float alpha)
 {
+    allow_next();
     constexpr int N = VEC<T>, STEP = 32 * N;
     const int64_t row = (int64_t)blockIdx.x * WARPS + threadIdx.x / 32;
     const int lane = threadIdx.x & 31;
@@ -24,9 +25,7 @@ template <class T, class D, int M> __global__ void __launch_bounds__(WARPS * 32)
 #pragma unroll
     for (int u = 0; u < UNROLL; u++)
         if (whole) a[u] = __ldcs(reinterpret_cast<const uint4 *>(wr + u * STEP)); /* read once: not to be kept */
-#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
-    cudaGridDependencySynchronize();
-#endif
+    await_previous();
     while (c + UNROLL * STEP <= k) {
 #pragma unroll
         for (int u = 0; u < UNROLL; u++) {
@@ -72,17 +71,9 @@ extern "C" int gemv_serves(const gemm *g)
 
 template <class T, class D, int M> static cudaError_t launch(const gpu *c, const gemm *g, cudaStream_t on)
 {
-    cudaLaunchAttribute early = {};
-    early.id = cudaLaunchAttributeProgrammaticStreamSerialization;
-    early.val.programmaticStreamSerializationAllowed = 1;
-    cudaLaunchConfig_t l = {};
-    l.gridDim = dim3((unsigned)((g->n + WARPS - 1) / WARPS));
-    l.blockDim = dim3(WARPS * 32);
-    l.stream = on;
-    l.attrs = &early;
-    l.numAttrs = c->attn.cc >= 90 ? 1 : 0;
-    return cudaLaunchKernelEx(&l, few_rows<T, D, M>, (const T *)g->a, g->lda, (const T *)g->b, g->ldb, g->n, g->k, (const D *)g->bias,
-                              g->beta != 0 ? (const D *)g->c : (const D *)nullptr, g->ldc, (D *)g->d, g->ldd, g->alpha);
+    launch_early(c, on, few_rows<T, D, M>, dim3((unsigned)((g->n + WARPS - 1) / WARPS)), dim3(WARPS * 32), (const T *)g->a, g->lda, (const T *)g->b, g->ldb,
+                 g->n, g->k, (const D *)g->bias, g->beta != 0 ? (const D *)g->c : (const D *)nullptr, g->ldc, (D *)g->d, g->ldd, g->alpha);
+    return cudaPeekAtLastError();
 }
 template <class T, class D> static cudaError_t by_rows(const gpu *c, const gemm *g, cudaStream_t on)
 {

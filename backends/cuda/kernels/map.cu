@@ -74,6 +74,8 @@ template <class T> struct operands {
 template <class T, class F, int N> __global__ void __launch_bounds__(THREADS) map(operands<T> o, int64_t rows, int64_t cols, attrs k)
 {
     const int64_t per_row = cols / N, total = rows * per_row;
+    allow_next();
+    await_previous();
     for (int64_t i = (int64_t)blockIdx.x * THREADS + threadIdx.x; i < total; i += (int64_t)gridDim.x * THREADS) {
         const int64_t r = i / per_row, c = (i - r * per_row) * N;
         float x[F::in][N], y[F::out][N];
@@ -114,9 +116,9 @@ template <class T, class F> static void launch(const cuda_step *s, attrs k)
     if (rows * cols == 0) return;
     const unsigned most = (unsigned)s->c->sms * 16;
     if (aligned && cols % VEC<T> == 0)
-        map<T, F, VEC<T>><<<grid_for(rows * cols / VEC<T>, THREADS, most), THREADS, 0, s->on>>>(o, rows, cols, k);
+        launch_early(s->c, s->on, map<T, F, VEC<T>>, grid_for(rows * cols / VEC<T>, THREADS, most), THREADS, o, rows, cols, k);
     else
-        map<T, F, 1><<<grid_for(rows * cols, THREADS, most), THREADS, 0, s->on>>>(o, rows, cols, k);
+        launch_early(s->c, s->on, map<T, F, 1>, grid_for(rows * cols, THREADS, most), THREADS, o, rows, cols, k);
 }
 
 template <class F> static int run(const cuda_step *s, attrs k)

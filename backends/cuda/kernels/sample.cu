@@ -89,6 +89,8 @@ __global__ void __launch_bounds__(THREADS) sample(rows_of<const float> logits, i
     __shared__ double shared[33];
     __shared__ unsigned long long shared_sum[33];
     const int64_t r = blockIdx.x;
+    allow_next();
+    await_previous();
     const float h[4] = {how.temperature[r], how.top_k[r], how.top_p[r], how.u[r]};
     row w = {logits.row(r), n, -INFINITY, h[0], 0};
     const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5;
@@ -140,6 +142,6 @@ extern "C" int cuda_run_SAMPLE_TOKEN(const cuda_step *s)
 {
     const view *z = &s->in[0];
     const settings how = {(const float *)s->in[1].p, (const float *)s->in[2].p, (const float *)s->in[3].p, (const float *)s->in[4].p};
-    if (z->rows) sample<<<(unsigned)z->rows, THREADS, 0, s->on>>>(*z, z->cols, how, (int32_t *)s->out[0].p, (float *)s->out[1].p);
+    if (z->rows) launch_early(s->c, s->on, sample, (unsigned)z->rows, THREADS, *z, z->cols, how, (int32_t *)s->out[0].p, (float *)s->out[1].p);
     return CO_OK;
 }
