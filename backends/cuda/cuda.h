@@ -50,6 +50,9 @@ typedef struct cuda_step { /* everything a launcher is told */
     /* Products (LINEAR, LINEAR_BWD_X) into which fuse.c took the lines behind them: y = alpha (x w^T + b) + residual. */
     float alpha;
     view residual;                  /* p NULL: none */
+    /* The same op on other heads, run by the same launch (ROPE, ROPE_BWD). */
+    const co_step_op *twin;
+    view twin_in, twin_out;
 } cuda_step;
 
 /* Queues the line. 0 or an error with its message set. */

@@ -8,6 +8,7 @@ typedef struct fused_line {
     uint32_t out;      /* value that takes its first result; CO_NONE: the line's own */
     uint32_t residual; /* value added to it, or CO_NONE */
     float alpha;       /* factor before that */
+    uint32_t twin;     /* a second line that runs with it, or CO_NONE */
 } fused_line;
 
 /* Writes at most p->n_steps lines; returns how many. */

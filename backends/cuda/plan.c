@@ -100,6 +100,11 @@ int plan_run(void *self, void *what, const co_binding *b, co_stream on)
             if (op->out[n] != CO_NONE) s.out[n] = view_of(&p->values[op->out[n]], b);
         if (l->out != CO_NONE) s.out[0] = view_of(&p->values[l->out], b);
         if (l->residual != CO_NONE) s.residual = view_of(&p->values[l->residual], b);
+        if (l->twin != CO_NONE) {
+            s.twin = &p->steps[l->twin];
+            s.twin_in = view_of(&p->values[s.twin->in[0]], b);
+            s.twin_out = view_of(&p->values[s.twin->out[0]], b);
+        }
         int r = cuda_ops[op->op].run(&s);
         if (r == CO_OK) r = cuda_check(c, cudaPeekAtLastError(), p->label);
         if (r) return r;

@@ -1,6 +1,6 @@
 /* rope.cu: rotary positions (Su et al. 2021, eq. 34): the pair (a, b) at position p turns by p f_i; the backward turns
  * back. Floor: x read and written once. The angle p f_i reaches 1e5: it is formed and reduced in double, as the tables of
- * the CPU backend are, in a block's shared memory once for all heads of a token. */
+ * the CPU backend are, in a block's shared memory once for all heads of a token. fuse.c joins queries and keys into one launch. */
 #include "device.cuh"
 
 #define THREADS 128
@@ -8,6 +8,13 @@
 #define TAU 6.283185307179586476925
 
 struct turning { double freq[MAX_PAIRS]; };
+
+/* Queries, and keys beside them: blockIdx.y says which. */
+template <class T> struct sides {
+    rows_of<const T> x[2];
+    rows_of<T> y[2];
+    int heads[2];
+};
 
 /* By pair, on the host; formulas as in backends/ref/ops/rope.c. */
 static double frequency(const co_rope *a, double dims, int i)
@@ -35,14 +42,16 @@ __device__ inline void fill_table(float2 *cs, int pairs, int32_t pos, const turn
 }
 
 template <class T> __global__ void __launch_bounds__(THREADS)
-    rotate(rows_of<const T> xs, const int32_t *pos, rows_of<T> ys, const __grid_constant__ turning turn, int heads, int hd, int dims, int neox, double dir)
+    rotate(const __grid_constant__ sides<T> s, const int32_t *pos, const __grid_constant__ turning turn, int hd, int dims, int neox, double dir)
 {
     __shared__ float2 cs[MAX_PAIRS];
     const int64_t t = blockIdx.x;
-    const int pairs = dims / 2;
+    const int pairs = dims / 2, heads = s.heads[blockIdx.y];
+    allow_next();
+    await_previous();
     fill_table(cs, pairs, pos[t], turn, dir);
-    const T *x = xs.row(t);
-    T *y = ys.row(t);
+    const T *x = s.x[blockIdx.y].row(t);
+    T *y = s.y[blockIdx.y].row(t);
     for (int i = threadIdx.x; i < heads * pairs; i += THREADS) {
         const int h = i / pairs, k = i - h * pairs;
         const int a = h * hd + (neox ? k : 2 * k), b = h * hd + (neox ? k + pairs : 2 * k + 1);
@@ -59,41 +68,47 @@ template <class T> __global__ void __launch_bounds__(THREADS)
 
 /* Half-split pairs (neox), 16 bytes of each half a thread: the case of LLaMA and its kin. */
 template <class T> __global__ void __launch_bounds__(THREADS)
-    rotate_vec(rows_of<const T> xs, const int32_t *pos, rows_of<T> ys, const __grid_constant__ turning turn, int heads, int hd, double dir)
+    rotate_vec(const __grid_constant__ sides<T> s, const int32_t *pos, const __grid_constant__ turning turn, int hd, double dir)
 {
     constexpr int N = VEC<T>;
     __shared__ float2 cs[MAX_PAIRS];
     const int64_t t = blockIdx.x;
-    const int pairs = hd / 2, per_head = pairs / N;
+    const int pairs = hd / 2, per_head = pairs / N, heads = s.heads[blockIdx.y];
+    allow_next();
+    await_previous();
+    const T *x = s.x[blockIdx.y].row(t);
+    T *y = s.y[blockIdx.y].row(t);
     fill_table(cs, pairs, pos[t], turn, dir);
     for (int i = threadIdx.x; i < heads * per_head; i += THREADS) {
         const int h = i / per_head, k = (i - h * per_head) * N;
         float u[N], v[N], a[N], b[N];
-        load_vec<T, N>(xs.row(t) + h * hd + k, u);
-        load_vec<T, N>(xs.row(t) + h * hd + pairs + k, v);
+        load_vec<T, N>(x + h * hd + k, u);
+        load_vec<T, N>(x + h * hd + pairs + k, v);
 #pragma unroll
         for (int e = 0; e < N; e++) {
             a[e] = u[e] * cs[k + e].x - v[e] * cs[k + e].y;
             b[e] = u[e] * cs[k + e].y + v[e] * cs[k + e].x;
         }
-        store_vec<T, N>(ys.row(t) + h * hd + k, a);
-        store_vec<T, N>(ys.row(t) + h * hd + pairs + k, b);
+        store_vec<T, N>(y + h * hd + k, a);
+        store_vec<T, N>(y + h * hd + pairs + k, b);
     }
 }
 
 static int turn(const cuda_step *s, double dir)
 {
     const co_rope *a = (const co_rope *)s->op->attrs;
-    const view *x = &s->in[0], *pos = &s->in[1], *y = &s->out[0];
+    const view *x = &s->in[0], *pos = &s->in[1], *y = &s->out[0], *x2 = s->twin ? &s->twin_in : x, *y2 = s->twin ? &s->twin_out : y;
     const int hd = (int)(x->cols / a->n_heads), dims = a->rotary_dims ? (int)a->rotary_dims : hd;
     turning k;
     if (x->rows == 0) return CO_OK;
     for (int i = 0; i < dims / 2; i++) k.freq[i] = frequency(a, dims, i);
+    const dim3 blocks((unsigned)x->rows, s->twin ? 2 : 1);
     WITH_TYPE(x->dtype, T, {
-        if (a->neox && dims == hd && dims / 2 % VEC<T> == 0 && aligned16(x) && aligned16(y))
-            rotate_vec<T><<<(unsigned)x->rows, THREADS, 0, s->on>>>(*x, (const int32_t *)pos->p, *y, k, (int)a->n_heads, hd, dir);
+        const sides<T> both = {{*x, *x2}, {*y, *y2}, {(int)(x->cols / hd), (int)(x2->cols / hd)}};
+        if (a->neox && dims == hd && dims / 2 % VEC<T> == 0 && aligned16(x) && aligned16(y) && aligned16(x2) && aligned16(y2))
+            launch_early(s->c, s->on, rotate_vec<T>, blocks, THREADS, both, (const int32_t *)pos->p, k, hd, dir);
         else
-            rotate<T><<<(unsigned)x->rows, THREADS, 0, s->on>>>(*x, (const int32_t *)pos->p, *y, k, (int)a->n_heads, hd, dims, a->neox, dir);
+            launch_early(s->c, s->on, rotate<T>, blocks, THREADS, both, (const int32_t *)pos->p, k, hd, dims, (int)a->neox, dir);
     })
     return CO_OK;
 }
