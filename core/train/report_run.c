@@ -9,7 +9,7 @@
 #include <sys/utsname.h>
 #include <unistd.h>
 
-enum { MAX_ROWS = 24 };
+enum { MAX_ROWS = 48, MOST_SOURCES = 32 };
 typedef struct rows { report_row at[MAX_ROWS]; size_t n; } rows;
 
 static void add(rows *r, const char *name, const char *fmt, ...) CO_PRINTF(3, 4);
@@ -27,9 +27,12 @@ static void add(rows *r, const char *name, const char *fmt, ...)
 static void add_data(rows *out, const run_dataset *d)
 {
     loader_totals t;
+    loader_source from;
     loader_stats(d->loader, &t);
     add(out, "path", "%s", d->path);
     add(out, "records", "%lld", (long long)loader_n_records(d->loader));
+    for (int32_t i = 0; i < MOST_SOURCES && loader_source_at(d->loader, i, &from) == CO_OK; i++)
+        add(out, "source", "%.100s: %lld records, %lld samples a pass", from.name, (long long)from.n, (long long)from.share);
     add(out, "samples read since this start", "%lld", (long long)t.samples);
     add(out, "tokens, of them to be predicted", "%lld, %lld", (long long)t.tokens, (long long)t.labels);
     if (t.samples) add(out, "tokens a sample", "%.1f", (double)t.tokens / (double)t.samples);

@@ -49,6 +49,7 @@ check "and in --plan" exits 0 "source web: 40 records, 15 samples a pass" "$run"
 check "looking writes nothing" [ ! -e out ]
 check "a mixed run" "$run" -q mix.ini
 check "its samples: two passes of 60" [ "$(grep -o '"samples":[0-9]*' out/metrics.jsonl | cut -d: -f2 | awk '{ n += $1 } END { print n }')" -eq 120 ]
+check "the report counts by source" grep -q 'talk: 20 records, 45 samples a pass' out/report.html
 "$run" -q mix.ini run.output=again run.stop_after=4 checkpoint.every=4
 "$run" -q mix.ini run.output=again run.stop_after=0 checkpoint.every=4
 check "a resumed mixed run is the same" same_run out again
