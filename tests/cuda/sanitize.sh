@@ -2,7 +2,8 @@
 # The op tests on a GPU under compute-sanitizer's four tools, all at once; a line each, then what was found. Exit 1 if anything was.
 #   sanitize.sh [BUILD]      (build/cuda) or with COATI_BIN and COATI_PLUGIN_PATH set; logs go to $OUT, default a new folder in /tmp
 # Programs: every op in fp32 and bf16 on one batch (`ops_against_ref TYPE small`), caches, dropout and flat buffers (`ops_sequences`),
-# every family of attention kernels (`attention_check small`). Sizes are small: a minute or two on 16 cores.
+# every family of attention kernels (`attention_check small`). The tools patch every kernel before its first launch: 13 to 27 s for caches and
+# attention, minutes for the ops ($LIMIT seconds each, default 240).
 set -u
 build=${1:-build/cuda}
 bin=${COATI_BIN:-$build/tests}
