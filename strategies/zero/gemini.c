@@ -1,5 +1,5 @@
 /* gemini.c: which buckets live on the device and which in host memory. What is left of the budget goes to gathered weights first: each
- * access that finds its bucket there saves a transfer in every micro-step. Then whole buckets, with masters, states and
+ * access that finds its bucket there saves a transfer in every micro-step; before that what [strategy] host_memory has no room for. Then whole buckets, with masters, states and
  * gradients, evenly among the others: what the CPU adds up then comes at an even rate through the whole backward. */
 #include "zero.h"
 
@@ -27,11 +27,16 @@ static size_t fixed_bytes(const zero *z)
     return z->bytes[ZERO_MADE] + recv + ZERO_STAGE * sizeof(float) + (z->a.optim ? part((int64_t)z->world * z->n_sums, sizeof(double)) : 0);
 }
 
-static int check_host(const zero *z, int32_t local_world)
+static size_t in_host(const zero *z, int32_t local_world)
 {
     size_t host = 0;
     for (uint32_t k = 0; k < z->n_buckets; k++) host += z->buckets[k].host ? at_home(z, &z->buckets[k], 1) : 0;
-    host *= (size_t)local_world;
+    return host * (size_t)local_world;
+}
+
+static int check_host(const zero *z, int32_t local_world)
+{
+    const size_t host = in_host(z, local_world);
     if (z->o.host_memory == 0 || host <= (size_t)z->o.host_memory) return CO_OK;
     return CO_FAIL(z->a.host, CO_E_NOMEM, "strategy %s: %zu bytes of host memory are needed on this node, [strategy] host_memory is %lld: raise it",
                    z->policy->name, host, (long long)z->o.host_memory);
@@ -51,6 +56,17 @@ static int budget(const zero *z, size_t least, size_t *out)
                    enough, used, all);
 }
 
+/* What host memory does not hold goes to the device before anything is kept there between uses. */
+static void lighten(zero *z, int32_t local_world, size_t *left)
+{
+    for (uint32_t k = 0; k < z->n_buckets && z->o.host_memory && in_host(z, local_world) > (size_t)z->o.host_memory; k++) {
+        const size_t cost = at_home(z, &z->buckets[k], 0);
+        if (cost > *left) continue;
+        z->buckets[k].host = 0;
+        *left -= cost;
+    }
+}
+
 /* Homes on the device in `left` bytes, evenly, then whatever still fits. On one rank a home is also where it is gathered: returns what
  * gathered buckets need less for it. */
 static size_t spread(zero *z, size_t left)
@@ -61,10 +77,11 @@ static size_t spread(zero *z, size_t left)
     for (int pass = 0; pass < 3 && left; pass++)
         for (uint32_t k = 0; k < z->n_buckets; k++) {
             zero_bucket *b = &z->buckets[k];
+            if (!b->host) continue;
             const size_t twice = z->world == 1 ? part(b->n, co_dtype_bytes(b->dtype)) : 0, cost = at_home(z, b, 0) - twice;
             if (pass == 0) all += (double)cost;
             passed += pass == 1 ? (double)cost : 0;
-            if (pass == 0 || !b->host || cost > left || (pass == 1 && taken + (double)cost / 2 > passed * room / all)) continue;
+            if (pass == 0 || cost > left || (pass == 1 && taken + (double)cost / 2 > passed * room / all)) continue;
             b->host = 0;
             left -= cost;
             taken += (double)cost;
@@ -75,11 +92,10 @@ static size_t spread(zero *z, size_t left)
 
 int zero_choose_places(zero *z, int32_t local_world, size_t *room)
 {
-    size_t all = 0, whole = 0, most;
+    size_t all = 0, whole, most;
     for (uint32_t k = 0; k < z->n_buckets; k++) {
         zero_bucket *b = &z->buckets[k];
         all += at_home(z, b, 0);
-        whole += part(b->n, co_dtype_bytes(b->dtype));
         b->host = z->o.placement != ZERO_CUDA; /* for now: gathered then takes its most */
     }
     const size_t gathered = zero_least_gathered(z), fixed = fixed_bytes(z);
@@ -91,6 +107,9 @@ int zero_choose_places(zero *z, int32_t local_world, size_t *room)
         return check_host(z, local_world);
     }
     size_t left = most - fixed - gathered - (z->o.placement == ZERO_CUDA ? all : 0);
+    if (z->o.placement == ZERO_AUTO) lighten(z, local_world, &left);
+    whole = 0;
+    for (uint32_t k = 0; k < z->n_buckets; k++) whole += zero_at_hand(z, &z->buckets[k]) ? 0 : part(z->buckets[k].n, co_dtype_bytes(z->buckets[k].dtype));
     const size_t more = whole > gathered ? whole - gathered : 0;
     *room += left < more ? left : more;
     left -= left < more ? left : more;

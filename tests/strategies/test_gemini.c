@@ -4,12 +4,14 @@
 #include "core/base/memory.h"
 #include "strategies/rig.h"
 #include <stdatomic.h>
+#include <stdlib.h>
+#include <unistd.h>
 
 /* What is taken of which kind, and what goes from host memory to the device; one table for all ranks. */
 static co_backend_vt real, counting;
 static pthread_mutex_t mu = PTHREAD_MUTEX_INITIALIZER;
 static struct { char *at; size_t bytes; co_mem kind; } blocks[512];
-static size_t device_now, device_peak;
+static size_t device_now, device_peak, pinned_now, pinned_peak;
 static _Atomic size_t to_device;
 
 static int count_alloc(void *self, co_mem kind, size_t bytes, void **out)
@@ -23,6 +25,8 @@ static int count_alloc(void *self, co_mem kind, size_t bytes, void **out)
         }
     if (r == CO_OK && kind == CO_MEM_DEVICE) device_now += bytes;
     if (device_now > device_peak) device_peak = device_now;
+    if (r == CO_OK && kind == CO_MEM_PINNED) pinned_now += bytes;
+    if (pinned_now > pinned_peak) pinned_peak = pinned_now;
     pthread_mutex_unlock(&mu);
     return r;
 }
@@ -33,6 +37,7 @@ static void count_free(void *self, co_mem kind, void *p)
         if (blocks[i].at == p) {
             CHECK(blocks[i].kind == kind);
             if (kind == CO_MEM_DEVICE) device_now -= blocks[i].bytes;
+            if (kind == CO_MEM_PINNED) pinned_now -= blocks[i].bytes;
             blocks[i].at = NULL;
         }
     pthread_mutex_unlock(&mu);
@@ -113,6 +118,46 @@ static void test_budgets(const char *name, rig_case c, const char *zero)
     rig_free(&want);
 }
 
+/* Less host memory than all homes take: some live on the device instead, and the steps are naive's. Of more blocks than the golden
+ * models have, so that a few make no difference. */
+static void test_host_memory(rig_case c)
+{
+    char dir[] = "/tmp/coati_gemini_XXXXXX", path[64];
+    FILE *f = NULL;
+    if (mkdtemp(dir)) snprintf(path, sizeof path, "%s/config.json", dir), f = fopen(path, "w");
+    CHECK(f != NULL);
+    if (!f) return;
+    fputs("{\"model_type\":\"llama\",\"hidden_size\":32,\"intermediate_size\":48,\"num_hidden_layers\":12,\"num_attention_heads\":2,\"vocab_size\":60,"
+          "\"max_position_embeddings\":32,\"tie_word_embeddings\":true}", f);
+    fclose(f);
+    c.dir = dir, c.random = 1;
+    rig_case one = c;
+    rig_result want, got;
+    one.strategy = "naive";
+    CHECK(rig_run(&one, &want) == 0);
+    const size_t homes = 4 * weights(&want);
+    const long least = rig_least(&c);
+    char *device = mem_printf("%ld", least + (long)homes / 2), *limit = mem_printf("%zu", homes * 6 / 10);
+    const char *const open_end[] = {"device_memory", device, NULL}, *const bounded[] = {"device_memory", device, "host_memory", limit, NULL};
+    size_t peak[2];
+    for (int k = 0; k < 2; k++) {
+        c.options = k ? bounded : open_end;
+        c.wrap = wrap;
+        device_peak = pinned_peak = 0;
+        CHECK(rig_run(&c, &got) == 0);
+        CHECK(got.failed || rig_compare(k ? "host memory bounded" : "not bounded", &got, &want, 20, NULL) == 0);
+        CHECK(device_peak <= (size_t)strtol(device, NULL, 10));
+        peak[k] = pinned_peak;
+        rig_free(&got);
+    }
+    CHECK_MSG(peak[1] < peak[0] && peak[1] <= homes, "%zu bytes of host memory under a bound, %zu without; homes take %zu", peak[1], peak[0], homes);
+    rig_free(&want);
+    mem_free(device);
+    mem_free(limit);
+    remove(path);
+    rmdir(dir);
+}
+
 static void test_too_little(rig_case c)
 {
     const long least = rig_least(&c);
@@ -134,6 +179,7 @@ int main(void)
 {
     rig_case c = {.dir = GOLDEN "llama/gqa_tied", .strategy = "gemini", .world = 1, .accumulation = 1, .first_step = 1, .steps = 20, .max_norm = 1};
     test_too_little(c);
+    test_host_memory(c);
     test_budgets("tied", c, NULL);
     c.accumulation = 3, c.world = 2, c.checkpoint_blocks = 1, c.dir = GOLDEN "llama/mha_untied";
     test_budgets("untied, accumulation 3, checkpointing", c, NULL);
