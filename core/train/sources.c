@@ -11,7 +11,7 @@
 enum { MOST_SOURCES = 64 };
 
 #define ROW(m, key, type, flags, def, hi, help) {key, type, offsetof(source_opts, m), flags, def, 0, hi, NULL, help}
-static const co_opt rows[] = {
+const co_opt sources_rows[] = {
     ROW(path, "path", CO_OPT_PATH, CO_OPT_REQUIRED, NULL, 0, "a file with records, a folder of such files, or a glob"),
     ROW(format, "format", CO_OPT_STR, 0, "auto", 0, "dataset plugin; auto: by the file's name"),
     ROW(columns, "columns", CO_OPT_STR, 0, "", 0, "part=column, comma-separated; default: as [dataset] has them"),
@@ -62,7 +62,7 @@ static int parse_names(config *c, const char *value, source_spec *s, size_t *n)
     for (size_t i = 0; i < *n && !rc; i++) {
         if (!config_has_section(c, s[i].section))
             rc = FAIL(CO_E_CONFIG, "%s: [dataset] sources = %s: there is no section [%s]", config_where(c, "dataset", "sources"), value, s[i].section);
-        if (!rc) rc = config_bind(c, s[i].section, rows, sizeof(co_opt), "core", &s[i].o);
+        if (!rc) rc = config_bind(c, s[i].section, sources_rows, sizeof(co_opt), "core", &s[i].o);
     }
     return rc;
 }

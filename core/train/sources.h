@@ -6,6 +6,8 @@
 
 typedef struct source_opts { const char *path, *format, *columns; int64_t max_records; } source_opts;
 
+extern const co_opt sources_rows[]; /* of [dataset.NAME], into source_opts */
+
 typedef struct source_spec {
     char name[64], section[80];
     double weight; /* 0: by its number of records */

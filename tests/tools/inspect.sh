@@ -26,6 +26,8 @@ check "the host's own keys" says "lr number 2e-5 0 to 1000 peak learning rate" c
 check "choices" says "name choice cosine cosine | linear | constant" config/schedule
 check "required" says "output path (required)" config/run
 check "all sections" says "[checkpoint]" config
+check "keys of each source" says "[dataset.NAME], one for each name in [dataset] sources" config
+check "and alone" says "columns text - part=column, comma-separated; default: as [dataset] has them" config/dataset.NAME
 check "every key of --print-config is there" sh -c "
   '$run' --print-config train.ini | grep -oE '^[a-z_]+ =' | tr -d ' =' | sort -u >keys
   { '$inspect' config; for k in backend comm strategy optimizer model tokenizer dataset loss; do '$inspect' \$k; done; } >all

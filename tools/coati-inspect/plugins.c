@@ -4,6 +4,7 @@
 #include "core/base/log.h"
 #include "core/config/config.h"
 #include "core/train/options.h"
+#include "core/train/sources.h"
 #include <stdio.h>
 #include <string.h>
 
@@ -124,6 +125,11 @@ int inspect_config(const char *section)
         if (shown++) putchar('\n');
         printf("[%s]\n", all[i].name);
         print_table(all[i].rows, sizeof(co_opt));
+    }
+    if (!section || strcmp(section, "dataset.NAME") == 0) {
+        if (shown++) putchar('\n');
+        puts("[dataset.NAME], one for each name in [dataset] sources");
+        print_table(sources_rows, sizeof(co_opt));
     }
     if (shown) return CO_OK;
     const char *near = suggest_nearest(section, names, n < 64 ? n : 64);
