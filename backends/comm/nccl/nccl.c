@@ -289,13 +289,13 @@ static int nccl_reduce_scatter(void *self, const void *in, void *out, int64_t n_
     int r = check(c, n_out, "reduce_scatter");
     if (r) return r;
     if (c->at.world == 1) return in == out || n_out == 0 ? CO_OK : c->be->copy(c->be_self, out, in, (size_t)n_out * co_dtype_bytes(t), on);
-    /* NCCL takes `out` within `in` at the own piece only. */
-    const char *const from = in, *const to = out;
+    /* Within `in` NCCL writes to the own piece only. Where `out` is may differ from rank to rank, what is asked of NCCL must not. */
     const size_t bytes = (size_t)n_out * co_dtype_bytes(t);
-    const int apart = to + bytes <= from || to >= from + bytes * (size_t)c->at.world || to == from + bytes * (size_t)c->at.rank;
+    char *const own = (char *)(uintptr_t)in + bytes * (size_t)c->at.rank, *const to = in == out ? own : out;
     r = enter(c, on, &s, "reduce_scatter", n_out);
-    if (r == CO_OK && adds(c, t) && apart) {
-        r = from_nccl(c, ncclReduceScatter(in, out, (size_t)n_out, nccl_type(t), ncclSum, c->nccl, s), "reduce_scatter", n_out);
+    if (r == CO_OK && adds(c, t)) {
+        r = from_nccl(c, ncclReduceScatter(in, to, (size_t)n_out, nccl_type(t), ncclSum, c->nccl, s), "reduce_scatter", n_out);
+        if (r == CO_OK && to != out) r = from_cuda(c, cudaMemcpyAsync(out, to, bytes, cudaMemcpyDeviceToDevice, s), "reduce_scatter", n_out);
     } else if (r == CO_OK) {
         for (int j = 0; j <= c->at.world; j++) c->bounds[j] = n_out * j;
         r = reduce_pieces(c, in, out, t, s, "reduce_scatter", n_out);

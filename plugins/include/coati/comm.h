@@ -2,7 +2,7 @@
  *
  * Every rank makes the same calls in the same order with the same n, t and root. They run in the order of the stream `on`; the
  * host may read what they wrote to memory of an async backend after stream_sync, elsewhere when they return. In place:
- * reduce_scatter's `out` may be `in` or its own piece of it, all_gather's `in` may be its own piece of `out`. */
+ * reduce_scatter's `out` may be `in` or its own piece of it, and what else `in` then holds is not said; all_gather's `in` may be its own piece of `out`. */
 #ifndef COATI_COMM_H
 #define COATI_COMM_H
 #include "backend.h"
