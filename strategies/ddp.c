@@ -237,10 +237,31 @@ static int ddp_bytes(void *self, co_strategy_bytes *out)
     return r;
 }
 
+/* The embeddings' gradient is the last one made, and the last bucket no smaller than it. */
+static int ddp_traffic(void *self, co_strategy_traffic *out)
+{
+    const ddp *d = self;
+    const ddp_opts *o = d->a.opts;
+    double first = 0;
+    int r = naive_vt.traffic(d->inner, out);
+    for (uint32_t i = 0; i < d->a.n_params; i++) {
+        const co_param_slot *s = &d->slots[i];
+        const double bytes = (double)elements(s) * (double)co_dtype_bytes(s->grad_dtype);
+        if (s->owner != i || !s->trainable || !d->a.optim) continue;
+        out->reduced += bytes;
+        if (s->unit == 0) first += bytes;
+    }
+    out->reduce_calls = d->bucket_bytes && out->reduced > 0 ? (double)(int64_t)(out->reduced / (double)d->bucket_bytes) + 1 : (double)d->a.n_units;
+    out->last = first > (double)d->bucket_bytes ? first : (double)d->bucket_bytes;
+    if (out->last > out->reduced) out->last = out->reduced;
+    out->overlap = !o || o->overlap;
+    return r;
+}
+
 static const co_strategy_vt ddp_vt = {
     .struct_size = sizeof ddp_vt, .open = ddp_open, .close = ddp_close, .begin = ddp_begin, .end = ddp_end, .acquire = ddp_acquire,
     .release = ddp_release, .grads_ready = ddp_grads_ready, .step = ddp_step, .stats = ddp_stats, .owned = ddp_owned, .read = ddp_read,
-    .write = ddp_write, .gather = ddp_gather, .bytes = ddp_bytes};
+    .write = ddp_write, .gather = ddp_gather, .bytes = ddp_bytes, .traffic = ddp_traffic};
 const co_feature ddp_feature = {.struct_size = sizeof ddp_feature, .kind = CO_KIND_STRATEGY, .name = "ddp",
                                 .summary = "every rank holds everything, gradients are summed over ranks", .opts = options,
                                 .opts_size = sizeof(ddp_opts), .vt = &ddp_vt};

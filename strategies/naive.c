@@ -393,11 +393,17 @@ static int naive_bytes(void *self, co_strategy_bytes *out)
     return CO_OK;
 }
 
+static int naive_traffic(void *self, co_strategy_traffic *out)
+{
+    out->updated = (double)((const naive *)self)->n_state_elements;
+    return CO_OK;
+}
+
 const co_strategy_vt naive_vt = {
     .struct_size = sizeof naive_vt, .flags = CO_STRATEGY_STILL, .open = naive_open, .close = naive_close, .begin = naive_begin, .end = naive_end,
     .acquire = naive_acquire, .release = naive_release, .grads_ready = naive_grads_ready, .step = naive_step,
     .stats = naive_stats, .owned = naive_owned, .read = naive_read, .write = naive_write, .gather = naive_gather,
-    .bytes = naive_bytes};
+    .bytes = naive_bytes, .traffic = naive_traffic};
 static const co_feature feature = {.struct_size = sizeof feature, .kind = CO_KIND_STRATEGY, .name = "naive",
                                    .summary = "one rank holds everything", .vt = &naive_vt};
 static const co_feature *const features[] = {&feature, &ddp_feature, NULL};

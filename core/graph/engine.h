@@ -76,6 +76,25 @@ size_t engine_allocated(const engine *e); /* counted at the allocator; equals en
 /* Floating-point operations of one training micro-step (n_tokens, n_seqs and seq_start of `live`; every token carries a
  * label): products and attention, two a multiply-add, without what checkpointing runs again. */
 double engine_flops(const engine *e, const co_live *live);
+/* Speeds a prediction goes by: operations, or bytes, a second. */
+typedef struct engine_speeds {
+    double product, small_product; /* of products of at least small_below operations, and of smaller ones */
+    double small_below;
+    double attention, attention_backward;
+    double memory;   /* bytes read and written */
+    double op_s;     /* what a line of a plan takes at least */
+} engine_speeds;
+typedef struct engine_cost { /* of one micro-step */
+    double flops;    /* what is run again in the backward included */
+    double bytes;    /* that its lines read and write */
+    double forward_s, backward_s;
+    double offloaded; /* bytes of activations to host memory, and as many back */
+} engine_cost;
+/* Each line of the training plans takes as long as its operations or its bytes, whichever is longer (cost.c). Also before
+ * engine_allocate. */
+void engine_predict(const engine *e, const co_live *live, const engine_speeds *s, engine_cost *out);
+/* What the strategy moves in a step of out->micro_steps; CO_E_UNSUPPORTED if it does not say. */
+int engine_traffic(const engine *e, co_strategy_traffic *out);
 void engine_dump(const engine *e, FILE *to); /* every plan, line by line */
 
 typedef struct engine_batch {

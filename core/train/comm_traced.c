@@ -7,7 +7,16 @@
 typedef struct traced {
     const co_comm_vt *vt;
     void *self;
+    int32_t world;
+    double sent;
 } traced;
+
+/* n elements of a whole buffer; rounds: passed round the ring so often. */
+static void count(traced *c, double n, co_dtype t, double rounds)
+{
+    c->sent += rounds * n * (double)co_dtype_bytes(t) * (c->world - 1) / c->world;
+}
+double comm_sent(const void *self) { return ((const traced *)self)->sent; }
 
 static void finish(uint64_t begin, uint64_t ran, const char *what, int64_t n, co_dtype t)
 {
@@ -36,11 +45,13 @@ static int split(void *self, int32_t color, int32_t key, void **sub)
     const int r = c->vt->split(c->self, color, key, &part->self);
     if (r) mem_free(part);
     else *sub = part;
-    return r;
+    int32_t rank, local_rank, local_world;
+    return r ? r : part->vt->info(part->self, &rank, &part->world, &local_rank, &local_world);
 }
 static int all_reduce(void *self, void *buf, int64_t n, co_dtype t, co_stream on)
 {
     const traced *c = self;
+    count(self, (double)n, t, 2);
     const uint64_t begin = trace_begin(), ran = device_trace_begin(on);
     const int r = c->vt->all_reduce(c->self, buf, n, t, on);
     finish(begin, ran, "all_reduce", n, t);
@@ -49,6 +60,7 @@ static int all_reduce(void *self, void *buf, int64_t n, co_dtype t, co_stream on
 static int reduce_scatter(void *self, const void *in, void *out, int64_t n_out, co_dtype t, co_stream on)
 {
     const traced *c = self;
+    count(self, (double)n_out * c->world, t, 1);
     const uint64_t begin = trace_begin(), ran = device_trace_begin(on);
     const int r = c->vt->reduce_scatter(c->self, in, out, n_out, t, on);
     finish(begin, ran, "reduce_scatter, a rank's", n_out, t);
@@ -57,6 +69,7 @@ static int reduce_scatter(void *self, const void *in, void *out, int64_t n_out, 
 static int all_gather(void *self, const void *in, void *out, int64_t n_in, co_dtype t, co_stream on)
 {
     const traced *c = self;
+    count(self, (double)n_in * c->world, t, 1);
     const uint64_t begin = trace_begin(), ran = device_trace_begin(on);
     const int r = c->vt->all_gather(c->self, in, out, n_in, t, on);
     finish(begin, ran, "all_gather, a rank's", n_in, t);
@@ -65,6 +78,7 @@ static int all_gather(void *self, const void *in, void *out, int64_t n_in, co_dt
 static int broadcast(void *self, void *buf, int64_t n, co_dtype t, int32_t root, co_stream on)
 {
     const traced *c = self;
+    count(self, (double)n, t, 1);
     const uint64_t begin = trace_begin(), ran = device_trace_begin(on);
     const int r = c->vt->broadcast(c->self, buf, n, t, root, on);
     finish(begin, ran, "broadcast", n, t);
@@ -90,8 +104,11 @@ int comm_trace(const co_comm_vt **vt, void **self)
                                      .reduce_scatter = reduce_scatter, .all_gather = all_gather, .broadcast = broadcast, .barrier = barrier,
                                      .abort = abort_all};
     static co_comm_vt mine; /* the table with what the inner one takes; a run has one comm */
+    int32_t rank, local_rank, local_world;
     traced *c = mem_calloc(1, sizeof *c);
     if (!c) return FAIL(CO_E_NOMEM, "out of memory");
+    const int r = (*vt)->info(*self, &rank, &c->world, &local_rank, &local_world);
+    if (r) return mem_free(c), r;
     mine = table;
     mine.mem_kinds = (*vt)->mem_kinds;
     c->vt = *vt;

@@ -19,6 +19,8 @@ static const char *const placements[] = {"auto", "cpu", "cuda", NULL};
 static const char *const dropouts[] = {"off", "config", NULL};
 static const char *const progresses[] = {"auto", "bar", "plain", "off", NULL};
 
+static const char *const machines[] = {"auto", "cpu", "h100", NULL};
+
 static const co_opt run_rows[] = {
     ROW(run_opts, stage, "stage", CO_OPT_ENUM, "sft", 0, 0, stages, "what to do: sft, supervised fine-tuning; pretrain, go on with plain texts"),
     {"output", CO_OPT_PATH, offsetof(run_opts, output), CO_OPT_REQUIRED, NULL, 0, 0, NULL, "folder for everything the run writes"},
@@ -31,7 +33,10 @@ static const co_opt run_rows[] = {
     ROW(run_opts, save_model, "save_model", CO_OPT_BOOL, "1", 0, 0, NULL, "write model/ at the end"),
     ROW(run_opts, save_dtype, "save_dtype", CO_OPT_ENUM, "auto", 0, 0, save_dtypes, "of model/; auto: as the weights it began with are stored, fp32 after a random start"),
     ROW(run_opts, deterministic, "deterministic", CO_OPT_BOOL, "0", 0, 0, NULL, "same bits every time; the CPU always is"),
-    ROW(run_opts, device, "device", CO_OPT_INT, "-1", -1, 1023, NULL, "cuda: which of the GPUs that CUDA_VISIBLE_DEVICES shows; -1: the rank's own"), CO_OPT_END};
+    ROW(run_opts, device, "device", CO_OPT_INT, "-1", -1, 1023, NULL, "cuda: which of the GPUs that CUDA_VISIBLE_DEVICES shows; -1: the rank's own"),
+    ROW(run_opts, gpus_per_node, "gpus_per_node", CO_OPT_INT, "8", 1, 4096, NULL, "--plan: ranks that share a machine, its memory and its way out"),
+    ROW(run_opts, machine, "machine", CO_OPT_ENUM, "auto", 0, 0, machines, "whose speeds predictions of step times go by; auto: h100 for cuda, else cpu"),
+    {"speeds", CO_OPT_PATH, offsetof(run_opts, speeds), CO_OPT_FILE_EXISTS, "", 0, 0, NULL, "INI file with a section [speeds], over those of the machine"}, CO_OPT_END};
 static const co_opt model_rows[] = {
     {"path", CO_OPT_PATH, offsetof(model_opts, path), CO_OPT_REQUIRED | CO_OPT_FILE_EXISTS, NULL, 0, 0, NULL, "Hugging Face directory"},
     ROW(model_opts, arch, "arch", CO_OPT_STR, "auto", 0, 0, NULL, "model plugin; auto: by config.json's model_type"),

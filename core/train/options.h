@@ -8,6 +8,9 @@ typedef struct run_opts {
     int32_t stage, save_model, deterministic, save_dtype; /* save_dtype: SAVE_* */
     int64_t device; /* -1: the rank's own */
     const char *output, *backend, *comm;
+    const char *speeds; /* a file; "": the machine's */
+    int64_t gpus_per_node;
+    int32_t machine, pad; /* MACHINE_* */
     int64_t seed, max_steps, epochs, stop_after;
 } run_opts;
 typedef struct model_opts { const char *path, *arch; int32_t init, checkpointing, offload_activations, train, dropout, pad; } model_opts;
@@ -42,6 +45,7 @@ typedef struct plugins_opts { const char *path; } plugins_opts;
 enum { STAGE_SFT = 0, STAGE_PRETRAIN, STAGE_RM, STAGE_PPO };
 enum { INIT_PRETRAINED = 0, INIT_RANDOM };
 enum { DTYPE_FP32 = 0, DTYPE_BF16, DTYPE_FP16 };
+enum { MACHINE_AUTO = 0, MACHINE_CPU, MACHINE_H100 };
 enum { SAVE_AUTO = 0, SAVE_FP32, SAVE_BF16, SAVE_FP16 };
 enum { TRAIN_ALL = 0, TRAIN_EMBEDDINGS, TRAIN_LORA };
 enum { BAD_STOP = 0, BAD_SKIP };

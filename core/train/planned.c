@@ -5,8 +5,11 @@
 static int planned_info(void *self, int32_t *rank, int32_t *world, int32_t *local_rank, int32_t *local_world)
 {
     const run *r = self;
-    *rank = *local_rank = r->plan_rank;
-    *world = *local_world = r->plan_world;
+    const int32_t node = (int32_t)r->o.run.gpus_per_node, first = r->plan_rank / node * node;
+    *rank = r->plan_rank;
+    *world = r->plan_world;
+    *local_rank = r->plan_rank - first;
+    *local_world = r->plan_world - first < node ? r->plan_world - first : node;
     return CO_OK;
 }
 static void planned_close(void *self) { (void)self; }

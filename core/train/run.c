@@ -102,7 +102,7 @@ static int open_comm(run *r, const char *name)
         r->comm = host_comm(r->host, f);
         s = PLUGIN("the comm's open()", r->comm->open(host_services(r->host), opts, r->backend, r->backend_self, &r->comm_self));
         if (s) r->comm_self = NULL; /* whatever it left there */
-        if (s == CO_OK && r->o.log.trace) s = comm_trace(&r->comm, &r->comm_self);
+        if (s == CO_OK) s = comm_trace(&r->comm, &r->comm_self);
     }
     mem_free(opts);
     if (s == CO_OK) s = ranks_open(r);

@@ -65,7 +65,7 @@ static int same(const setting *a, const setting *b)
 static int may_change(const setting *s, int cut_anew)
 {
     static const char *const sections[] = {"log", "checkpoint", "strategy", "backend", "comm"};
-    static const char *const run_keys[] = {"max_steps", "epochs", "stop_after", "backend", "comm", "output"};
+    static const char *const run_keys[] = {"max_steps", "epochs", "stop_after", "backend", "comm", "output", "gpus_per_node", "machine", "speeds"};
     for (size_t i = 0; i < sizeof sections / sizeof *sections; i++)
         if (strcmp(s->section, sections[i]) == 0) return 1;
     for (size_t i = 0; strcmp(s->section, "run") == 0 && i < sizeof run_keys / sizeof *run_keys; i++)

@@ -6,9 +6,11 @@
 #include "core/base/trace.h"
 #include "core/graph/device_trace.h"
 #include "core/train/checkpoint.h"
+#include "core/train/comm_traced.h"
 #include "core/train/evaluate.h"
 #include "core/train/lr.h"
 #include "core/train/metrics.h"
+#include "core/train/predict.h"
 #include "core/train/progress.h"
 #include "core/train/ranks.h"
 #include <inttypes.h>
@@ -35,6 +37,10 @@ typedef struct sft {
     int64_t first_step;              /* done when the loop began */
     double began, reported;          /* when; reported: the last step's numbers were there */
     double second, waited;           /* when the second step began; waited for data since */
+    double steps_s;                  /* of steps after the first */
+    double sent;                     /* bytes, by these */
+    int64_t n_sent;
+    int64_t n_timed;
     int overflows;                   /* in a row with the scale at its least */
 } sft;
 
@@ -48,7 +54,7 @@ static double now(void)
 /* ---- what is there already ------------------------------------------------------------------------------------- */
 static int remove_earlier(const char *output)
 {
-    static const char *const ours[] = {"checkpoints", "model", "adapter", "metrics.jsonl", "config.ini", "tensorboard", "report.html", "trace.json"};
+    static const char *const ours[] = {"checkpoints", "model", "adapter", "metrics.jsonl", "config.ini", "tensorboard", "report.html", "prediction.json", "trace.json"};
     int r = CO_OK;
     for (size_t i = 0; i < sizeof ours / sizeof *ours && r == CO_OK; i++) {
         char *path = fs_join(output, ours[i]);
@@ -209,6 +215,7 @@ static int write_down(sft *s, queued_step *q)
     const double t = now();
     m->step_s = t - (q->started > s->reported ? q->started : s->reported);
     m->tokens_per_s = (double)m->tokens / m->step_s;
+    if (m->step > s->first_step + 1) s->steps_s += m->step_s, s->n_timed++;
     m->mem_device_bytes = engine_allocated(s->r->engine);
     m->mem_host_bytes = getrusage(RUSAGE_SELF, &usage) == 0 ? (uint64_t)usage.ru_maxrss * 1024 : 0;
     s->reported = t;
@@ -263,7 +270,9 @@ static int loop(sft *s)
         queued_step *this = &q[s->done & 1], *last = &q[(s->done + 1) & 1];
         this->started = t;
         const uint64_t steps = trace_begin();
+        const double sent = comm_sent(s->r->comm_self);
         r = train_step(s, b, this);
+        if (s->done > s->first_step + 1) s->sent += comm_sent(s->r->comm_self) - sent, s->n_sent++;
         this->m.data_wait_s = waited;
         trace_end(steps, "step", "step %" PRId64, s->done);
         if (r == CO_OK) r = write_down(s, late ? last : this);
@@ -288,6 +297,24 @@ static int write_config(sft *s)
     mem_free(path);
     mem_free(text);
     return r;
+}
+
+/* What the plan said of the mean step since this start, beside what it was: prediction.json, and a line at the end. */
+static int compare_prediction(const sft *s)
+{
+    const run *r = s->r;
+    loader_totals t;
+    prediction p;
+    loader_stats(r->train.loader, &t);
+    if (!s->n_timed || !s->n_sent || !t.steps || !t.samples) return CO_OK;
+    const double micro = (double)r->o.batch.accumulation, seqs = (double)t.samples / (double)t.steps / r->world / micro;
+    const int e = run_predict(r, seqs * (double)t.tokens / (double)t.samples, seqs, (int32_t)micro, &p);
+    if (e == CO_E_UNSUPPORTED) return CO_OK;
+    if (e) return e;
+    const measured m = {s->steps_s / (double)s->n_timed, s->sent / (double)s->n_sent, (double)engine_allocated(r->engine)};
+    progress_note("predicted and measured: step %.4g and %.4g s, %.0f and %.0f bytes sent a rank (speeds of %s; prediction.json)", p.step_s, m.step_s,
+                  p.node_bytes + p.network_bytes, m.sent_bytes, p.machine);
+    return run_write_prediction(r, &p, &m);
 }
 
 static void sum_up(const sft *s)
@@ -373,6 +400,7 @@ int sft_run(run *r, sft_flags *f)
         progress_close();
     }
     if (e == CO_OK && r->rank == 0) sum_up(&s);
+    if (e == CO_OK) e = ranks_agree(r, r->rank == 0 ? compare_prediction(&s) : CO_OK);
     if (e == CO_OK && s.done == s.total && r->o.run.save_model) e = ranks_agree(r, run_write_result(r));
     if (r->world == 1) f->stopped = *f->stop;
     if (e == CO_OK) e = ranks_agree(r, run_write_report(r, !f->stopped)); /* who interrupts a run does not wait for answers */

@@ -114,7 +114,7 @@ static int open_as(const zero_policy *policy, const co_strategy_args *a, void **
         .struct_size = sizeof id##_vt, .open = id##_open, .close = zero_close, .begin = zero_begin, .end = zero_end,         \
         .acquire = zero_acquire, .release = zero_release, .grads_ready = zero_grads_ready, .step = zero_step,                \
         .stats = zero_stats, .owned = zero_owned, .read = zero_read, .write = zero_write, .gather = zero_gather,             \
-        .bytes = zero_bytes};                                                                                                \
+        .bytes = zero_bytes, .traffic = zero_traffic};                                                                       \
     static const co_feature id##_feature = {.struct_size = sizeof id##_feature, .kind = CO_KIND_STRATEGY, .name = #id,       \
                                             .summary = sum, .opts = options, .opts_size = sizeof(zero_opts), .vt = &id##_vt}
 

@@ -221,4 +221,6 @@ int zero_read(void *self, uint32_t param, uint32_t what, int64_t first, int64_t 
 int zero_write(void *self, uint32_t param, uint32_t what, int64_t first, int64_t n, const void *host_f32);
 int zero_gather(void *self, uint32_t param, int64_t first, int64_t n, void *host_f32);
 int zero_bytes(void *self, co_strategy_bytes *out);
+/* traffic.c */
+int zero_traffic(void *self, co_strategy_traffic *out);
 #endif

@@ -11,6 +11,17 @@ same_losses() { is "$(values "$1" loss)" "$(values "$2" loss)"; }
 # --check, --plan, --print-config: answers on stdout, nothing written.
 check "--check" sh -c "'$run' --check train.ini 2>/dev/null | grep -qE '^ok: 60 records, 16 steps, [0-9]+ parameters$'"
 check "--plan" sh -c "'$run' --plan train.ini > plan.txt 2>/dev/null"
+check "--plan: predicts a step" grep -qE '^tokens/s, all ranks +[1-9][0-9]*$' plan.txt
+printf '[speeds]\nproduct_fp32 = 1e6\nattention = 1e6\nattention_backward = 1e6\n' >slow.ini
+seconds() { awk '$1 == "compute" { print $2 }' "$1"; }
+operations() { sed -n 's/^compute.* \([0-9.e+]*\) operations$/\1/p' "$1"; }
+"$run" --plan train.ini run.speeds=slow.ini >slow.txt 2>/dev/null
+# At a million operations a second nothing else counts.
+check "--plan: by given speeds" awk -v s="$(seconds slow.txt)" -v n="$(operations slow.txt)" 'BEGIN { q = s / n * 1e6; exit !(q > 0.99 && q < 1.01) }'
+printf '[speeds]\nprodukt_16 = 1e6\n' >wrong.ini
+check "a key of speeds that is not there" exits 2 'did you mean "product_16"' "$run" --plan train.ini run.speeds=wrong.ini
+printf '[speeds]\nmemory = 0\n' >wrong.ini
+check "a speed of 0" exits 2 "a speed of 0" "$run" --plan train.ini run.speeds=wrong.ini
 check "--plan: names what trains" grep -qE '^model llama, [0-9]+ parameters, [0-9]+ of them trained; 60 records; 16 steps of up to 2 micro-steps' plan.txt
 "$run" --print-config train.ini > printed.ini 2>/dev/null
 check "--print-config: every section" is "$(grep -c '^\[' printed.ini)" "$(grep '^\[' printed.ini | sort -u | wc -l)"
@@ -36,7 +47,10 @@ check "metrics.jsonl: a line a step, all fields" is "$(grep -cE "$train_line" ou
 check "and nothing else" is "$(wc -l < out/metrics.jsonl)" 16
 check "steps are counted from 1" is "$(values out step | tr '\n' ' ')" "$(seq -s ' ' 16) "
 check "epochs" is "$(values out epoch | sed -n '8p;16p' | tr '\n' ' ')" "1 2 "
-check "the files of a run" is "$(ls out | tr '\n' ' ')" "checkpoints config.ini metrics.jsonl model report.html tensorboard "
+check "the files of a run" is "$(ls out | tr '\n' ' ')" "checkpoints config.ini metrics.jsonl model prediction.json report.html tensorboard "
+held() { grep -o "\"$1\":{[^}]*" out/prediction.json | grep -o "\"$2\":[0-9.e+-]*" | cut -d: -f2; } # held WHAT predicted|measured
+check "prediction.json: a time predicted and one measured" awk -v p="$(held step_s predicted)" -v m="$(held step_s measured)" 'BEGIN { exit !(p > 0 && m > 0) }'
+check "and the memory, as planned" is "$(held memory_bytes predicted)" "$(held memory_bytes measured)"
 check "log.every" "$run" -q train.ini run.output=sparse log.every=5
 check "every fifth step, and the last" is "$(values sparse step | tr '\n' ' ')" "5 10 15 16 "
 

@@ -3,6 +3,7 @@
 #include "core/base/log.h"
 #include "core/base/memory.h"
 #include "core/config/config.h"
+#include "core/train/predict.h"
 #include "core/train/run.h"
 #include "core/train/ranks.h"
 #include "core/train/sft.h"
@@ -22,7 +23,7 @@ static const char help[] =
     "Fine-tunes a model (stage sft), or goes on with plain texts (stage pretrain), as the INI file says.\n"
     "Later values win: file, then the command line.\n"
     "  --check          look at configuration, files and shapes, read a first batch, show a sample; run nothing\n"
-    "  --plan           print the memory and step plan, and stop\n"
+    "  --plan           print the memory each rank takes and what a step is predicted to take, and stop\n"
     "  --print-config   print the effective configuration as an INI file, and stop\n"
     "  --dump-batches DIR  write what the model would be fed to DIR/train.jsonl and eval.jsonl, and stop\n"
     "  --list           print the plugins found, and stop\n"
@@ -106,6 +107,10 @@ static int plan(run *r)
         first = m;
         from = k;
     }
+    char *step = NULL;
+    if (s == CO_OK) s = run_prediction_text(r, &step);
+    if (step) fputs(step, stdout);
+    mem_free(step);
     return s == CO_OK ? run_check_memory(r) : s;
 }
 

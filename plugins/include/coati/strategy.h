@@ -81,6 +81,22 @@ typedef struct co_strategy_bytes {
     size_t host; /* of these, what is not in CO_MEM_DEVICE */
 } co_strategy_bytes;
 
+/* What a strategy moves and updates in one step of `micro_steps`, by its plan: for predictions. Bytes are those of whole buffers, as all
+ * ranks together have them, each with how many calls they go in; what of it a rank sends is the host's to work out. */
+typedef struct co_strategy_traffic {
+    uint32_t struct_size;
+    int32_t micro_steps;              /* given */
+    double reduced, reduce_calls;     /* all_reduce of gradients */
+    double scattered, scatter_calls;  /* reduce_scatter of gradients */
+    double gathered, gather_calls;    /* all_gather of parameters where units need them */
+    double published, publish_calls;  /* all_gather of what was updated */
+    double last;                      /* of reduced and scattered, what is complete only when the last backward is: nothing hides it */
+    double to_host, to_device;        /* this rank's copies between CO_MEM_DEVICE and host memory */
+    double updated, updated_host;     /* elements this rank updates there */
+    int32_t each_micro_step;          /* gradients go after every micro-step, not after the step's last */
+    int32_t overlap;                  /* messages and copies have a stream of their own */
+} co_strategy_traffic;
+
 enum { /* co_strategy_vt.flags */
     CO_STRATEGY_STILL = 1u << 0 /* begin, acquire, release, grads_ready and end queue no work: the host may capture a whole
                                    micro-step once and replay it, making these calls each time all the same */
@@ -120,5 +136,6 @@ typedef struct co_strategy_vt {
     int (*gather)(void *self, uint32_t param, int64_t first, int64_t n, void *host_f32); /* collective: export */
     int (*bytes)(void *self, co_strategy_bytes *out);
     int (*park)(void *self, int parked); /* optional: move an idle model away */
+    int (*traffic)(void *self, co_strategy_traffic *out); /* optional; also with plan_only. Not collective */
 } co_strategy_vt;
 #endif
