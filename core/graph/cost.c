@@ -1,6 +1,6 @@
 /* cost.c: how long a micro-step takes by given speeds: the plans are walked as a run would, and each line takes as long as its
- * operations or the bytes of its inputs and outputs, whichever is longer. Caches are not known here: a small model on a CPU
- * is faster than this says. */
+ * operations or the bytes of its inputs and outputs, whichever is longer. What a line costs beside these, and caches, are
+ * not known here: op_s alone stands for them. */
 #include "core/base/error.h"
 #include "core/graph/engine_impl.h"
 
