@@ -38,7 +38,7 @@ static const speeds machines[] = {
         .attention = 516e12, .attention_backward = 322e12,           /* heads of 128; 403e12 with the five products counted there */
         .memory = 3.0e12, .op = 4e-6,                                /* op: an assumption */
         .adamw = 1e11,                                               /* 2.8 TB/s at 28 bytes an element */
-        .host_adamw = 4.7e9,                                         /* 16 cores */
+        .host_adamw = 3.3e9,                                         /* 6.7e9 in about 2 s of a LLaMA-7B step under gemini, 16 cores */
         .node_link = 361e9, .node_latency = 3e-6,                    /* all_reduce of 1 GiB over 8 cards; 329e9 over 2. Latency: an assumption */
         .network = 400e9, .network_latency = 10e-6,                  /* a 400 Gb/s card each GPU, data sheet */
         .host_link = 50e9}};                                         /* PCIe 5 x16, data sheet less a fifth */
