@@ -107,7 +107,7 @@ int comm_trace(const co_comm_vt **vt, void **self)
     int32_t rank, local_rank, local_world;
     traced *c = mem_calloc(1, sizeof *c);
     if (!c) return FAIL(CO_E_NOMEM, "out of memory");
-    const int r = (*vt)->info(*self, &rank, &c->world, &local_rank, &local_world);
+    const int r = PLUGIN("the comm's info()", (*vt)->info(*self, &rank, &c->world, &local_rank, &local_world));
     if (r) return mem_free(c), r;
     mine = table;
     mine.mem_kinds = (*vt)->mem_kinds;
