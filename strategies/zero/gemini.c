@@ -96,7 +96,7 @@ int zero_choose_places(zero *z, int32_t local_world, size_t *room)
     for (uint32_t k = 0; k < z->n_buckets; k++) {
         zero_bucket *b = &z->buckets[k];
         all += at_home(z, b, 0);
-        b->host = z->o.placement != ZERO_CUDA; /* for now: gathered then takes its most */
+        b->host = z->o.placement != ZERO_CUDA; /* what auto begins with: gathered weights take their most */
     }
     const size_t gathered = zero_least_gathered(z), fixed = fixed_bytes(z);
     int r = budget(z, fixed + gathered + (z->o.placement == ZERO_CUDA ? all : 0), &most);

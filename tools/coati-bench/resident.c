@@ -4,6 +4,7 @@
 #include "bench.h"
 #include "core/base/error.h"
 #include "core/base/memory.h"
+#include "core/params/table.h"
 #include <string.h>
 
 #define PIECE (1 << 20) /* elements that pass between fp32 and 16 bits at a time */
@@ -16,13 +17,6 @@ typedef struct resident {
     size_t param_bytes, grad_bytes;
     char *param_base, *grad_base, *piece;
 } resident;
-
-static int64_t elements(const co_param_slot *s)
-{
-    int64_t n = 1;
-    for (uint32_t i = 0; i < s->shape.ndim; i++) n *= s->shape.ne[i];
-    return n;
-}
 
 static void resident_close(void *self)
 {
@@ -46,7 +40,7 @@ static void lay_out(resident *s)
                 const co_param_slot *p = &s->a.params[k];
                 if (p->group != group || p->owner != k) continue;
                 const size_t a = co_dtype_bytes(p->shape.dtype), g = co_dtype_bytes(p->grad_dtype);
-                const int64_t unit = (int64_t)(CO_PARAM_ALIGN / (a < g ? a : g)), n = (elements(p) + unit - 1) / unit * unit;
+                const int64_t unit = (int64_t)(CO_PARAM_ALIGN / (a < g ? a : g)), n = (param_elements(p) + unit - 1) / unit * unit;
                 s->params[k] = s->grads[k] = p->shape;
                 s->grads[k].dtype = (uint8_t)p->grad_dtype;
                 s->params[k].data = (char *)s->param_bytes;
