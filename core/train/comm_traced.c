@@ -24,6 +24,18 @@ static void finish(uint64_t begin, uint64_t ran, const char *what, int64_t n, co
     trace_end(begin, "comm", "%s %.3f MB", what, 1e-6 * (double)n * (double)co_dtype_bytes(t));
 }
 
+static int wrap(const co_comm_vt *vt, void *self, void **out)
+{
+    int32_t rank, local_rank, local_world;
+    traced *c = mem_calloc(1, sizeof *c);
+    if (!c) return FAIL(CO_E_NOMEM, "out of memory");
+    c->vt = vt;
+    c->self = self;
+    const int r = PLUGIN("the comm's info()", vt->info(self, &rank, &c->world, &local_rank, &local_world));
+    if (r) mem_free(c);
+    else *out = c;
+    return r;
+}
 static void close_traced(void *self)
 {
     traced *c = self;
@@ -39,14 +51,12 @@ static int info(void *self, int32_t *rank, int32_t *world, int32_t *local_rank, 
 static int split(void *self, int32_t color, int32_t key, void **sub)
 {
     const traced *c = self;
-    traced *part = mem_calloc(1, sizeof *part);
-    if (!part) return FAIL(CO_E_NOMEM, "out of memory");
-    part->vt = c->vt;
-    const int r = c->vt->split(c->self, color, key, &part->self);
-    if (r) mem_free(part);
-    else *sub = part;
-    int32_t rank, local_rank, local_world;
-    return r ? r : part->vt->info(part->self, &rank, &part->world, &local_rank, &local_world);
+    void *part = NULL;
+    int r = c->vt->split(c->self, color, key, &part);
+    if (r) return r;
+    r = wrap(c->vt, part, sub);
+    if (r) c->vt->close(part);
+    return r;
 }
 static int all_reduce(void *self, void *buf, int64_t n, co_dtype t, co_stream on)
 {
@@ -104,16 +114,12 @@ int comm_trace(const co_comm_vt **vt, void **self)
                                      .reduce_scatter = reduce_scatter, .all_gather = all_gather, .broadcast = broadcast, .barrier = barrier,
                                      .abort = abort_all};
     static co_comm_vt mine; /* the table with what the inner one takes; a run has one comm */
-    int32_t rank, local_rank, local_world;
-    traced *c = mem_calloc(1, sizeof *c);
-    if (!c) return FAIL(CO_E_NOMEM, "out of memory");
-    const int r = PLUGIN("the comm's info()", (*vt)->info(*self, &rank, &c->world, &local_rank, &local_world));
-    if (r) return mem_free(c), r;
+    void *outer = NULL;
+    const int r = wrap(*vt, *self, &outer);
+    if (r) return r;
     mine = table;
     mine.mem_kinds = (*vt)->mem_kinds;
-    c->vt = *vt;
-    c->self = *self;
     *vt = &mine;
-    *self = c;
+    *self = outer;
     return CO_OK;
 }

@@ -4,7 +4,7 @@
 #define CORE_TRAIN_COMM_TRACED_H
 #include <coati/coati.h>
 
-/* Puts itself around *vt and *self; closing the outer closes the inner. CO_E_NOMEM leaves both as they were. */
+/* Puts itself around *vt and *self; closing the outer closes the inner. An error leaves both as they were. */
 int comm_trace(const co_comm_vt **vt, void **self);
 double comm_sent(const void *self); /* bytes by theory: (N-1)/N of each buffer, twice that to sum it everywhere */
 #endif
